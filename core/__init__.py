@@ -1,0 +1,1 @@
+"""Understudy's core: everything but the user interface."""
