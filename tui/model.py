@@ -1,0 +1,195 @@
+"""What the console knows. Its one rule: only `Bridge` writes it; everything else reads it at paint time.
+
+Plain Python, no toolkit and no messages: an update costs a dict write and a version, however many rows there are. Every
+object has a version that rises when it changed; a topic is dirty when one of its objects did.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from core.domain import api
+from core.domain.budget import Spend, spend
+from core.domain.events import Fact, severity
+from core.domain.market import MarketStatus
+from core.domain.readings import MachineReading
+from core.domain.state import State, apply
+
+HISTORY_S = 60
+"""How much of the past is kept here for curves; at one report a second this is the number of points."""
+FULL_HISTORY_MACHINES = 64
+"""Up to so many machines keep whole reports; in a larger fleet only the watched ones do, the others their load."""
+EVENTS_KEPT = 2000
+UNKNOWN = 255
+"""A load that the driver did not report, in a byte."""
+
+Topic = Literal[
+    "connection",
+    "workspaces",
+    "machines",
+    "strangers",
+    "operations",
+    "providers",
+    "hosts",
+    "budget",
+    "readings",
+    "markets",
+    "events",
+]
+TOPICS: frozenset[str] = frozenset(Topic.__args__)  # type: ignore[attr-defined]
+
+ConnectionState = Literal["connecting", "live", "stale", "gone"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How the console stands with its engine.
+
+    ``stale``: there is a picture, but nothing new since ``since``. ``gone``: there is no engine and no picture.
+    """
+
+    state: ConnectionState
+    since: float
+    latency_ms: float | None = None
+    reason: str = ""
+    hint: str = ""
+    attempts: int = 0
+
+
+@dataclass
+class Model:
+    """The engine's state as far as it was told, the latest readings, and the last minute of them."""
+
+    connection: Connection
+    state: State = field(default_factory=State)
+    hello: api.Hello | None = None
+    readings: dict[str, MachineReading] = field(default_factory=dict)
+    markets: dict[str, MarketStatus] = field(default_factory=dict)
+    recent: dict[str, deque[MachineReading]] = field(default_factory=dict)
+    loads: dict[str, deque[bytes]] = field(default_factory=dict)
+    """Per machine the utilisation of each GPU in percent, one byte each, `UNKNOWN` where there is none."""
+    events: deque[Fact] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    """The newest facts, oldest first."""
+    unread: int = 0
+    """Facts worth a look since the events were last looked at."""
+    watched: set[str] = field(default_factory=set)
+    """Machines whose whole reports are kept, whatever the size of the fleet."""
+    received_at: float | None = None
+    """When the engine was last heard, by this machine's clock."""
+    _versions: dict[tuple[str, str], int] = field(default_factory=dict)
+    _life: int = 0
+    _dirty: set[str] = field(default_factory=set)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    @property
+    def lab(self) -> bool:
+        """Whether everything shown is simulated."""
+        return self.hello is not None and self.hello.lab
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what is shown is the engine's present word."""
+        return self.connection.state == "live"
+
+    def version(self, kind: str, key: str) -> tuple[int, int]:
+        """Rises whenever the object of this kind and key changed; a row's stamp is made of it."""
+        return self._life, self._versions.get((kind, key), 0)
+
+    def spent(self, now: float) -> Spend:
+        """What is billed at this instant."""
+        return spend(self.state.machines.values(), self.state.spend_by_month, now)
+
+    def take_dirty(self) -> frozenset[str]:
+        """The topics that changed since the last call."""
+        taken = frozenset(self._dirty)
+        self._dirty.clear()
+        return taken
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything changed since `take_dirty`."""
+        return bool(self._dirty)
+
+    # -- writing: the bridge only --------------------------------------------------------------------------------------
+
+    def connect(self, connection: Connection) -> None:
+        """The connection changed."""
+        if connection != self.connection:
+            self.connection = connection
+            self._dirty.add("connection")
+
+    def measured(self, latency_ms: float) -> None:
+        """How long the engine took to answer just now."""
+        self.connect(replace(self.connection, latency_ms=latency_ms))
+
+    def take_snapshot(self, snapshot: api.Snapshot) -> None:
+        """Everything anew: whatever was known before is replaced."""
+        self.state = snapshot.state
+        self._life += 1
+        self.readings = {}
+        self.markets = dict(snapshot.markets)
+        self._take_readings(snapshot.readings)
+        self._dirty |= TOPICS
+
+    def take_delta(self, delta: api.Delta) -> bool:
+        """Fold the facts in and keep the readings; True when something happened that should be seen at once."""
+        for fact in delta.facts:
+            for kind, key in apply(self.state, fact):
+                self._touch(kind, key)
+            self._remember(fact)
+        if delta.readings:
+            self._take_readings(delta.readings)
+        for name, market in delta.markets.items():
+            self.markets[name] = market
+            self._touch("markets", name)
+        return bool(delta.facts)
+
+    def take_journal(self, facts: Iterable[Fact]) -> None:
+        """The facts from before this console was opened; those already known are left out."""
+        oldest = self.events[0].seq if self.events else None
+        earlier = [fact for fact in facts if oldest is None or fact.seq < oldest]
+        self.events = deque([*earlier, *self.events], maxlen=EVENTS_KEPT)
+        self._dirty.add("events")
+
+    def seen_events(self) -> None:
+        """The operator looked at the events."""
+        if self.unread:
+            self.unread = 0
+            self._dirty.add("events")
+
+    def _remember(self, fact: Fact) -> None:
+        if self.events and fact.seq <= self.events[-1].seq:
+            return
+        self.events.append(fact)
+        if severity(fact) != "info":
+            self.unread += 1
+        self._dirty.add("events")
+
+    def _take_readings(self, readings: dict[str, MachineReading]) -> None:
+        versions, whole = self._versions, len(self.state.machines) <= FULL_HISTORY_MACHINES
+        for machine, reading in readings.items():
+            self.readings[machine] = reading
+            key = ("readings", machine)
+            versions[key] = versions.get(key, 0) + 1
+            loads = self.loads.get(machine)
+            if loads is None:
+                loads = self.loads[machine] = deque(maxlen=HISTORY_S)
+            loads.append(bytes([_load(gpu.utilization_pct) for gpu in reading.gpus]))
+            if whole or machine in self.watched:
+                self.recent.setdefault(machine, deque(maxlen=HISTORY_S)).append(reading)
+        self._dirty.add("readings")
+
+    def _touch(self, kind: str, key: str) -> None:
+        self._versions[kind, key] = self._versions.get((kind, key), 0) + 1
+        self._dirty.add(kind)
+        if kind == "machines" and self.state.machines.get(key) is None:
+            for kept in (self.readings, self.recent, self.loads):
+                kept.pop(key, None)
+
+
+def _load(utilization_pct: float | None) -> int:
+    return UNKNOWN if utilization_pct is None else max(0, min(100, int(utilization_pct)))
