@@ -1,7 +1,7 @@
 """What a provider is to us: the contract that every cloud's file fulfils.
 
-Rules: a call that changes something is sent at most once; every failure is a leaf of domain/errors.py, and after one with
-`outcome_unknown` the caller must assume that it may have taken effect; what the provider printed is cleaned here.
+Rules: a call that changes something is sent at most once; every failure is a leaf of domain/errors.py, and after one
+with `outcome_unknown` the caller must assume that it may have taken effect; what the provider printed is cleaned here.
 """
 
 from __future__ import annotations
@@ -134,6 +134,12 @@ class Provider(Protocol):
 
     async def authorise_key(self, public_key: str) -> None:
         """Makes new machines accept this OpenSSH public key. Idempotent."""
+
+    async def attach_key(self, provider_id: str, public_key: str) -> None:
+        """Makes one running machine accept this key: how a machine of the account is adopted. Idempotent."""
+
+    async def set_label(self, provider_id: str, label: str) -> None:
+        """Writes our label on a machine that had another or none. Idempotent."""
 
     async def account(self) -> Account:
         """Who we are there and what is left. The cheapest read-only call: `doctor` uses it to judge a key."""
