@@ -91,11 +91,6 @@ def plain(text: str, g: Glyphs) -> str:
     return text.translate(_ASCII_TEXT).encode("ascii", "replace").decode("ascii")
 
 
-def known(value: float | None) -> bool:
-    """Whether there is a number to show: None, NaN and infinities are "not said"."""
-    return value is not None and math.isfinite(value)
-
-
 def number(value: float | None, digits: int = 0, g: Glyphs = UNICODE) -> str:
     """With a comma every three digits."""
     return g.dash if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
@@ -103,21 +98,16 @@ def number(value: float | None, digits: int = 0, g: Glyphs = UNICODE) -> str:
 
 def money(usd: float | None, g: Glyphs = UNICODE) -> str:
     """USD without its sign, with as many digits as matter: 0.0042, 0.349, 17.44, 1,204."""
-    if value_missing(usd):
+    if usd is None or not math.isfinite(usd):
         return g.dash
-    assert usd is not None
-    size = abs(usd)
-    if size < 0.00005:
+    amount = abs(usd)
+    if amount < 0.00005:
         return "0.00"
-    if size < 0.01:
+    if amount < 0.01:
         return f"{usd:.4f}"
-    if size < 1:
+    if amount < 1:
         return f"{usd:.3f}"
-    return f"{usd:.2f}" if size < 1000 else f"{usd:,.0f}"
-
-
-def value_missing(value: float | None) -> bool:
-    return value is None or not math.isfinite(value)
+    return f"{usd:.2f}" if amount < 1000 else f"{usd:,.0f}"
 
 
 def percent(value: float | None, g: Glyphs = UNICODE) -> str:

@@ -19,7 +19,11 @@ def line(fact: Fact, g: Glyphs = UNICODE, *, dated: bool = False) -> Line:
     """`12:04:29 ▲ tts-1: lost: heartbeat silent`."""
     of = severity(fact)
     when = day(fact.at, g) if dated else clock(fact.at, g)
-    return [(when + " ", "muted"), (glyph(of, g) + " ", ROLE[of]), (plain(sentence(fact), g), "" if of == "info" else ROLE[of])]
+    return [
+        (when + " ", "muted"),
+        (glyph(of, g) + " ", ROLE[of]),
+        (plain(sentence(fact), g), "" if of == "info" else ROLE[of]),
+    ]
 
 
 def cells(fact: Fact, g: Glyphs = UNICODE) -> list[Cell]:

@@ -35,7 +35,9 @@ def rows(operation: Operation, now: float, expected: tuple[str, ...] = ()) -> li
 
 
 def _row(operation: Operation, step: Step, now: float) -> TimelineRow:
-    detail = step.detail if step.attempt <= 1 else f"attempt {step.attempt}" + (f": {step.detail}" if step.detail else "")
+    detail = (
+        step.detail if step.attempt <= 1 else f"attempt {step.attempt}" + (f": {step.detail}" if step.detail else "")
+    )
     running = step.state == "running"
     # an operation that ended cannot have a step still running: it was cut off with it
     state: RowState = "failed" if running and operation.state != "running" else step.state

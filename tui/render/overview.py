@@ -1,0 +1,139 @@
+"""The overview's tiles and its hint. One rule: a tile is two short lines, and the first says what matters most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from core.domain.accounts import ProviderStatus
+from core.domain.budget import Budget, Spend
+from core.domain.events import Fact
+from core.domain.machines import GONE, Machine
+from core.domain.readings import MachineReading, mean
+from core.domain.workspaces import Workspace
+from tui.render.cells import UNICODE, Glyphs, Line, age, gib, money, percent, plain, share, spark, stale, track
+from tui.render.events import counts
+from tui.render.machines import READING_PERIOD_S, heat_role, hottest_c, memory_mib, watts
+
+
+def machines(fleet: Iterable[Machine], strangers: int, g: Glyphs = UNICODE) -> list[Line]:
+    """How many run, boot, end; what is at risk."""
+    groups = {"run": 0, "boot": 0, "stopped": 0, "ending": 0, "risk": 0}
+    for machine in fleet:
+        if machine.state in GONE:
+            continue
+        if machine.state == "lost" or (machine.state == "ready" and machine.agent == "lost"):
+            groups["risk"] += 1
+        elif machine.state == "ready":
+            groups["run"] += 1
+        elif machine.state == "stopped":
+            groups["stopped"] += 1
+        elif machine.state == "destroying":
+            groups["ending"] += 1
+        else:
+            groups["boot"] += 1
+    if not any(groups.values()) and not strangers:
+        return [[("none rented", "muted")], [("nothing is billed", "muted")]]
+    first: Line = [
+        (f"{g.run} {groups['run']} run", "run"),
+        (f"  {g.boot} {groups['boot']} boot", "boot" if groups["boot"] else "muted"),
+    ]
+    risk: Line = [(f"{g.risk} {groups['risk']} at risk", "risk")] if groups["risk"] else [("none at risk", "muted")]
+    rest = [
+        (f"  {glyph} {groups[key]} {word}", role)
+        for key, glyph, word, role in (("ending", g.ending, "ending", "warn"), ("stopped", g.stby, "stopped", "stby"))
+        if groups[key]
+    ]
+    strange = [(f"  {g.stranger} {strangers} not ours", "dead")] if strangers else []
+    return [first, risk + rest + strange]
+
+
+def gpu(
+    readings: Sequence[MachineReading], load: Sequence[float | None], now: float, g: Glyphs = UNICODE
+) -> list[Line]:
+    """Mean utilisation with its last minute, memory, the hottest, the power. Only fresh readings count."""
+    fresh = [r for r in readings if not stale(now - r.at, READING_PERIOD_S)]
+    if not fresh:
+        old = min((now - r.at for r in readings), default=None)
+        said = "no reading yet" if old is None else f"last reading {age(old, g)} ago"
+        return [[(said, "muted" if old is None else "warn")], []]
+    util = mean([u.utilization_pct for r in fresh for u in r.gpus])
+    pairs = [memory_mib(r) for r in fresh]
+    used = sum(u for u, _ in pairs if u is not None)
+    total = sum(t for _, t in pairs if t is not None)
+    heats = [h for r in fresh if (h := hottest_c(r)) is not None]
+    hot = max(heats) if heats else None
+    power = sum(w for r in fresh if (w := watts(r)) is not None)
+    part = share(used, total)
+    memory = g.dash if part is None else f"{part * 100:.0f}%"
+    return [
+        [("util ", "muted"), (f"{percent(util, g)}%", "run"), (f" {spark(load, 8, g)}", "accent")],
+        [
+            ("mem ", "muted"),
+            (f"{memory} of {gib(total, g)} GiB", ""),
+            ("  max ", "muted"),
+            (f"{percent(hot, g)}{g.degree or ' C'}", heat_role(hot)),
+            (f"  {power:.0f} W", "muted"),
+        ],
+    ]
+
+
+def money_lines(spent: Spend, budget: Budget, g: Glyphs = UNICODE) -> list[Line]:
+    """What it costs now, and the month against its limit."""
+    part = share(spent.month_usd, budget.usd_per_month) or 0.0
+    role = "bad" if part >= 1 else "warn" if part >= 0.8 else ""
+    return [
+        [(f"${money(spent.burn_usd_per_hour, g)}/h", "money"), (f" of {money(budget.usd_per_hour, g)}", "muted")],
+        [
+            (f"month ${money(spent.month_usd, g)} of {budget.usd_per_month:,.0f} ", role or "muted"),
+            (track(part, 5, g), role or "money"),
+        ],
+    ]
+
+
+def events(facts: Sequence[Fact], now: float, g: Glyphs = UNICODE) -> list[Line]:
+    """The last hour by severity."""
+    hour = counts(fact for fact in facts if fact.at > now - 3600)
+    bad, warn = hour["bad"], hour["warn"]
+    first: Line = [
+        (f"{g.dead} {bad} bad", "bad" if bad else "muted"),
+        (f"  {g.risk} {warn} warn", "warn" if warn else "muted"),
+    ]
+    newest = f"last {age(now - facts[-1].at, g)} ago" if facts else "nothing happened yet"
+    return [first, [(f"{sum(hour.values())} in the last hour, {newest}" if facts else newest, "muted")]]
+
+
+def provider_line(providers: Iterable[ProviderStatus], now: float, g: Glyphs = UNICODE) -> Line:
+    """Providers that fail, and credit that is known; empty when there is nothing to say."""
+    out: Line = []
+    for status in sorted(providers, key=lambda p: p.name):
+        if not status.ok:
+            out.append(
+                (
+                    plain(
+                        f" {g.risk} {status.name}: {status.error or 'not answering'}, for {age(now - status.since, g)}",
+                        g,
+                    ),
+                    "warn",
+                )
+            )
+        elif status.credit_usd is not None:
+            out.append((plain(f" {status.name} credit ${money(status.credit_usd, g)}", g), "muted"))
+    return out
+
+
+def hint(workspaces: Iterable[Workspace]) -> list[tuple[str, str]]:
+    """What one could do next: (action id, in words). The keys are the registry's."""
+    live = [w for w in workspaces if w.state not in ("retired", "failed")]
+    if not live:
+        return [("market", "find a GPU"), ("help", "help")]
+    if any(w.state == "suspect" for w in live):
+        return [("row-events", "what happened"), ("logs", "its log"), ("machines", "machines"), ("help", "help")]
+    if all(w.state == "renting" for w in live):
+        return [("open", "how the renting goes"), ("market", "market"), ("help", "help")]
+    return [
+        ("shell", "shell"),
+        ("open", "open"),
+        ("machines", "machines"),
+        ("destroy", "give it back"),
+        ("help", "help"),
+    ]
