@@ -1,4 +1,7 @@
-"""`python -m core.lab up --home DIR`: the lab in the foreground. Its one rule: it says in one sentence why it does not start."""
+"""`python -m core.lab up --home DIR`: the lab in the foreground.
+
+Its one rule: it says in one sentence why it does not start.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Requests and answers of the fronts as plain values. Its one rule: the bytes on the wire are the front's own, down to the exact Content-Type.
+"""Requests and answers of the fronts as plain values.
+
+Its one rule: the bytes on the wire are the front's own, down to the exact Content-Type.
 
 A front is `async (Request) -> Answer | None`; None means that the connection breaks without an answer.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -74,7 +75,9 @@ def answer(status: int, value: object, **headers: str) -> Answer:
 
 
 def is_local(request: Request) -> bool:
-    """Whether Host names loopback, and Origin (if a browser sent one) does too: guards against pages that rebind names."""
+    """Whether Host names loopback, and Origin (if a browser sent one) does too: guards against pages that rebind
+    names.
+    """
     host = request.headers.get("host", "")
     name = host.rsplit(":", 1)[0] if ":" in host else host
     if name not in ("127.0.0.1", "localhost"):
@@ -122,5 +125,6 @@ async def break_connection(scope: Scope, receive: Receive) -> None:
     """Close the connection without an answer (a reset for the client); returns when it is closed."""
     abort: Callable[[], None] = scope["state"]["abort"]
     abort()
-    while (await receive())["type"] != "http.disconnect":
-        await asyncio.sleep(0)
+    message = await receive()
+    while message["type"] != "http.disconnect":
+        message = await receive()

@@ -1,7 +1,10 @@
-"""What a contract costs while time passes. Its one rule: storage bills as long as the contract exists, GPUs only while it runs.
+"""What a contract costs while time passes.
 
-Source of the rules: the provider's documentation (loading is not billed for GPUs, storage bills from creation, stopped is not free); an account at or
-below zero has everything stopped. A month has 30 days (checked against the documentation's sample row).
+Its one rule: storage bills as long as the contract exists, GPUs only while it runs.
+
+Source of the rules: the provider's documentation (loading is not billed for GPUs, storage bills from creation,
+stopped is not free); an account at or below zero has everything stopped. A month has 30 days (checked against the
+documentation's sample row).
 """
 
 from __future__ import annotations

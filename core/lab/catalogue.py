@@ -1,7 +1,9 @@
-"""The hosts of the lab's world: who offers which machine, where, and which of them lie. Its one rule: the same seed, the same hosts.
+"""The hosts of the lab's world: who offers which machine, where, and which of them lie.
 
-A host that lies advertises what its model should have and delivers less. Liars cost half as much again as honest hosts of their class, so that the
-cheapest offer of a class is never one of them; a test picks one by its lie.
+Its one rule: the same seed, the same hosts.
+
+A host that lies advertises what its model should have and delivers less. Liars cost half as much again as honest
+hosts of their class, so that the cheapest offer of a class is never one of them; a test picks one by its lie.
 """
 
 from __future__ import annotations
@@ -27,11 +29,31 @@ LIES: dict[str, str] = {
 
 # market name of the place, as Vast writes it: free text ending in the country's code
 _PLACES = (
-    "Quebec, CA", "Texas, US", "Oregon, US", ", US", "Sweden, SE", "Norway, NO", "Germany, DE", "Poland, PL", "France, FR", "Tokyo, JP",
-    "South Korea, KR", "United Kingdom, GB", "Iceland, IS", "Czechia, CZ", "Bulgaria, BG", "Taiwan, TW", "Australia, AU",
-)  # fmt: skip
-_CPUS = (("AMD EPYC 7763 64-Core Processor", 128, 2.45), ("AMD EPYC 7543 32-Core Processor", 64, 2.8), ("Intel(R) Xeon(R) Gold 6330", 112, 2.0),
-         ("AMD Ryzen Threadripper PRO 5975WX", 64, 3.6), ("AMD EPYC 9354 32-Core Processor", 64, 3.25))  # fmt: skip
+    "Quebec, CA",
+    "Texas, US",
+    "Oregon, US",
+    ", US",
+    "Sweden, SE",
+    "Norway, NO",
+    "Germany, DE",
+    "Poland, PL",
+    "France, FR",
+    "Tokyo, JP",
+    "South Korea, KR",
+    "United Kingdom, GB",
+    "Iceland, IS",
+    "Czechia, CZ",
+    "Bulgaria, BG",
+    "Taiwan, TW",
+    "Australia, AU",
+)
+_CPUS = (
+    ("AMD EPYC 7763 64-Core Processor", 128, 2.45),
+    ("AMD EPYC 7543 32-Core Processor", 64, 2.8),
+    ("Intel(R) Xeon(R) Gold 6330", 112, 2.0),
+    ("AMD Ryzen Threadripper PRO 5975WX", 64, 3.6),
+    ("AMD EPYC 9354 32-Core Processor", 64, 3.25),
+)
 _BOARDS = ("ROMED8-2T", "H12SSL-i", "MZ32-AR0-00", "X12DPG-OA6", "WRX80 Creator")
 # driver branch and the CUDA version it brings; Blackwell needs 570 or later
 _DRIVERS = (("550.144.03", 12.4), ("565.57.01", 12.7), ("570.86.15", 12.8), ("580.65.06", 13.0))
@@ -75,7 +97,10 @@ _FIRST_MACHINE_ID = 30100
 
 @dataclass(frozen=True)
 class CloudHost:
-    """One physical machine as it advertises itself. Prices are USD per GPU-hour, network speeds Mbit/s, disk speed MB/s."""
+    """One physical machine as it advertises itself.
+
+    Prices are USD per GPU-hour, network speeds Mbit/s, disk speed MB/s.
+    """
 
     machine_id: int
     host_id: int

@@ -1,7 +1,7 @@
 """The lab's clock. Its one rule: the world's time is read here and nowhere else, so that a test can own it.
 
-Lab seconds are epoch seconds. At speed 1 they are the host's; at another speed they run ahead of it; a manual clock stands
-still until it is advanced.
+Lab seconds are epoch seconds. At speed 1 they are the host's; at another speed they run ahead of it; a manual clock
+stands still until it is advanced.
 """
 
 from __future__ import annotations

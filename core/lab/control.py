@@ -1,4 +1,7 @@
-"""The lab's own API: status, faults, time, truth. Its one rule: only the holder of the home's token, only from loopback."""
+"""The lab's own API: status, faults, time, truth.
+
+Its one rule: only the holder of the home's token, only from loopback.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,28 @@ import msgspec
 
 from core.lab.asgi import Answer, BadRequest, Request, answer, is_local
 from core.lab.catalogue import LIES
+from core.lab.contracts import record
 from core.lab.faults import DESCRIPTIONS, Faults, Target
 from core.lab.refusal import FaultRefused
 from core.lab.state import Contract
 from core.lab.vast import VastFront
-from core.lab.world import World, record
+from core.lab.world import World
 
 # how a contract's phase reads in `lab status`
 _STATES = {
-    "created": "booting", "provisioning": "booting", "loading": "booting", "booting": "booting", "rebooting": "booting", "running": "running",
-    "stopped": "stopped", "outbid": "stopped", "scheduling": "stopped", "exited": "gone", "offline": "gone", "failed": "gone",
-}  # fmt: skip
+    "created": "booting",
+    "provisioning": "booting",
+    "loading": "booting",
+    "booting": "booting",
+    "rebooting": "booting",
+    "running": "running",
+    "stopped": "stopped",
+    "outbid": "stopped",
+    "scheduling": "stopped",
+    "exited": "gone",
+    "offline": "gone",
+    "failed": "gone",
+}
 
 
 class Control:

@@ -1,7 +1,8 @@
 """Everything that can be made to go wrong. Its one rule: a fault is either real or refused with a sentence.
 
-Faults of a provider or a zone are flags that the fronts ask for; faults of a machine are acts on its processes and its network
-(`machine_faults`). Each is stored in the world with its end, so that a restart of the front neither loses nor prolongs it.
+Faults of a provider or a zone are flags that the fronts ask for; faults of a machine are acts on its processes and
+its network (`machine_faults`). Each is stored in the world with its end, so that a restart of the front neither
+loses nor prolongs it.
 """
 
 from __future__ import annotations

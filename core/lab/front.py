@@ -1,7 +1,7 @@
 """The lab's process: one world, its fronts and its control API on loopback, one pump that carries out effects.
 
-Its one rule: what the world has decided is saved before anything real happens, so that kill -9 here loses nothing: the next front finds the
-machines alive, adopts them, and carries out what was pending.
+Its one rule: what the world has decided is saved before anything real happens, so that kill -9 here loses nothing:
+the next front finds the machines alive, adopts them, and carries out what was pending.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabOptions:
-    """What `up` was asked for. `boot_s`: lab seconds from a create call to running; None lets boots differ around DEFAULT_BOOT_S."""
+    """What `up` was asked for. `boot_s`: lab seconds from a create call to running; None lets boots differ around
+    DEFAULT_BOOT_S.
+    """
 
     home: Path
     seed: int = 7
@@ -168,9 +170,7 @@ class Lab:
             serving = asyncio.create_task(server.serve(sockets=sockets))
             stopped = asyncio.create_task(self._stopping.wait())
             try:
-                while not server.started:
-                    await asyncio.sleep(0.005)
-                self._announce(sockets)
+                self._announce()
                 await asyncio.wait([stopped, serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self.home.announcement.unlink(missing_ok=True)
@@ -238,7 +238,7 @@ class Lab:
         )
         return _Server(config)
 
-    def _announce(self, sockets: list[socket.socket]) -> None:
+    def _announce(self) -> None:
         write_private(self.home.announcement, msgspec.json.encode(self._about))
 
     async def _serve_one(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,9 +1,12 @@
-"""The GPU models of the lab's market. Its one rule: every price here is a figure somebody published, with its date.
+"""The GPU models of the lab's market.
 
-Prices are USD per GPU-hour on Vast.ai. `on_demand` and `floor` are medians of verified offers seen 2026-07-07 to 2026-07-20 (on demand,
-and the lowest winning interruptible bid) where a floor is given. For the other models `on_demand` is the median of the market snapshot of
-2025-12-07T20:30Z (all offers), and the floor follows from FLOOR_SHARE.
-VRAM is what nvidia-smi reports, MiB. Throughput, bandwidth and power limits are the vendors' data sheets (dense, no sparsity).
+Its one rule: every price here is a figure somebody published, with its date.
+
+Prices are USD per GPU-hour on Vast.ai. `on_demand` and `floor` are medians of verified offers seen 2026-07-07 to
+2026-07-20 (on demand, and the lowest winning interruptible bid) where a floor is given. For the other models
+`on_demand` is the median of the market snapshot of 2025-12-07T20:30Z (all offers), and the floor follows from
+FLOOR_SHARE. VRAM is what nvidia-smi reports, MiB. Throughput, bandwidth and power limits are the vendors' data
+sheets (dense, no sparsity).
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ class GpuModel:
 
 
 # Snapshot medians 2025-12-07: 3090 .16, A100 PCIe .73, H100 NVL 2.13, A6000 .38, PRO 6000 WS .89, T4 .14, V100 .18.
-# July 2026 medians (on demand | floor): 4090 .47|.33, 5090 .60|.37, A100 SXM 1.03|.80, H100 SXM 2.20|1.07, H200 3.75|2.93, L40S 1.00|.53, B200 8.13|7.50.
+# July 2026 medians (on demand | floor): 4090 .47|.33, 5090 .60|.37, A100 SXM 1.03|.80, H100 SXM 2.20|1.07, H200
+# 3.75|2.93, L40S 1.00|.53, B200 8.13|7.50.
 # A100 SXM 40 GB: cheapest seen 2026-10-01, .47 (one feed); the median of its class is not published.
 MODELS: tuple[GpuModel, ...] = (
     GpuModel("Tesla T4", "Tesla T4", "Turing", 15360, 320, 65, 8.1, 70, True, 750, 0.14),

@@ -1,4 +1,7 @@
-"""The lab's folder under an Understudy home. Its one rule: everything in it is the operator's alone, and is replaced whole or not at all."""
+"""The lab's folder under an Understudy home.
+
+Its one rule: everything in it is the operator's alone, and is replaced whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -94,6 +97,8 @@ def listen(port: int) -> socket.socket:
             if wanted == 0:
                 raise
             continue
+        # connections queue from now on, so the ports may be announced before the server takes them
+        sock.listen(128)
         sock.setblocking(False)
         return sock
     raise OSError("no loopback port is free")

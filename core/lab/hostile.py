@@ -1,4 +1,7 @@
-"""What a hostile host would write into names and messages. Its one rule: every sequence here has been used against real terminals."""
+"""What a hostile host would write into names and messages.
+
+Its one rule: every sequence here has been used against real terminals.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ HOSTILE_TEXT = "".join(CONTROL)
 
 
 def taint_rows(rows: list[dict[str, Any]]) -> None:
-    """Put control sequences into the text of every row; GPU names and places keep their ends, so that filters still meet them."""
+    """Put control sequences into the text of every row; GPU names and places keep their ends, so that filters still
+    meet them.
+    """
     for number, row in enumerate(rows):
         bad = CONTROL[number % len(CONTROL)]
         for field in _TEXT_FIELDS:
@@ -29,7 +34,9 @@ def taint_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def spoil_rows(rows: list[dict[str, Any]], count: int) -> None:
-    """Break `count` rows, each in another way that has been seen: a wrong type, a missing id, a null price, a string for a number."""
+    """Break `count` rows, each in another way that has been seen: a wrong type, a missing id, a null price, a string
+    for a number.
+    """
     ways = (
         (("dph_total", "not a number"),),
         (("id", None),),

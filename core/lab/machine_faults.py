@@ -1,9 +1,12 @@
-"""Faults of one machine. Its one rule: they happen to its real processes, its real network, its real disk, or not at all."""
+"""Faults of one machine.
+
+Its one rule: they happen to its real processes, its real network, its real disk, or not at all.
+"""
 
 from __future__ import annotations
 
-from core.lab.hostile import HOSTILE_TEXT
 from core.lab.host import Host
+from core.lab.hostile import HOSTILE_TEXT
 from core.lab.machines import Machines
 from core.lab.refusal import FaultRefused
 from core.lab.state import Contract, FaultRecord
@@ -40,12 +43,14 @@ SCRIPT_TIMEOUT_S = 10.0
 # $1 = signal, $2 = pattern or empty: what holds GPU memory, or what matches
 _SIGNAL_WORKLOAD = (
     'if [ -n "$2" ]; then pids=$(pgrep -f -- "$2" | grep -vx $$); else'
-    ' pids=$(nvidia-smi --query-compute-apps=pid --format=csv,noheader,nounits); fi; [ -n "$pids" ] && kill -s "$1" $pids'
+    " pids=$(nvidia-smi --query-compute-apps=pid --format=csv,noheader,nounits); fi;"
+    ' [ -n "$pids" ] && kill -s "$1" $pids'
 )
 # $1 = text: a process of that name, a line in the log, a file of that name
 _HOSTILE = (
     "(trap '' HUP; exec -a \"$1\" sleep 86400) </dev/null >/dev/null 2>&1 & echo $! > /tmp/.hostile.pid;"
-    ' mkdir -p /var/log; printf "%s\\n" "$1" >> /var/log/onstart.log; : > "$WORKSPACE/$(printf "%s" "$1" | tr -d "/\\n")"'
+    ' mkdir -p /var/log; printf "%s\\n" "$1" >> /var/log/onstart.log;'
+    ' : > "$WORKSPACE/$(printf "%s" "$1" | tr -d "/\\n")"'
 )
 _NOT_HOSTILE = "kill $(cat /tmp/.hostile.pid); rm -f /tmp/.hostile.pid"
 

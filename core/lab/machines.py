@@ -1,4 +1,6 @@
-"""Who carries out what the world asks of machines. Its one rule: the world decides, this acts, and answers with what is then true.
+"""Who carries out what the world asks of machines.
+
+Its one rule: the world decides, this acts, and answers with what is then true.
 
 `RealMachines` boots process trees through `host.Host`; `ClockMachines` only pretends, for worlds without machines.
 """
@@ -136,7 +138,7 @@ class ClockMachines:
 
     async def run(self, contract: Contract, argv: list[str]) -> bytes:
         """There is no machine to run it on, and the answer says so."""
-        return f"{argv[0]}: this lab runs without machines\n".encode()
+        return f"{argv[0]}: machine {contract.id} is only a clock's, nothing runs there\n".encode()
 
     async def logs(self, contract: Contract) -> bytes:
         """The provider's lines only."""
@@ -209,7 +211,9 @@ class RealMachines:
         return text
 
     async def logs(self, contract: Contract) -> bytes:
-        """The provider's lines, then what the start script printed; read from the files, so that a stopped machine has a log too."""
+        """The provider's lines, then what the start script printed; read from the files, so that a stopped machine has
+        a log too.
+        """
         path = Path(contract.root) / "var/log/onstart.log"
         return boot_log(contract) + await asyncio.to_thread(_tail, path) if contract.root else boot_log(contract)
 

@@ -1,7 +1,9 @@
-"""The lab's market: prices that move in steps, floors for bids, other renters who come and go. Its one rule: it moves only when the world's clock says so.
+"""The lab's market: prices that move in steps, floors for bids, other renters who come and go.
 
-Prices stand still most of the time and then step, as published price series do (75 % of hourly steps are exactly zero); they are pulled back
-toward where the host started and stay within LOWEST and HIGHEST of it.
+Its one rule: it moves only when the world's clock says so.
+
+Prices stand still most of the time and then step, as published price series do (75 % of hourly steps are exactly
+zero); they are pulled back toward where the host started and stay within LOWEST and HIGHEST of it.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ def move_prices(rng: random.Random, hosts: dict[int, CloudHost], market: dict[in
 def move_renters(
     rng: random.Random, hosts: dict[int, CloudHost], market: dict[int, MarketHost], ours: dict[int, int]
 ) -> None:
-    """One other renter comes to or leaves a host. `ours` = GPUs per machine that contracts of the lab's account hold."""
+    """One other renter comes to or leaves a host.
+
+    `ours` = GPUs per machine that contracts of the lab's account hold.
+    """
     shared = [host for host in hosts.values() if host.gpu_count > 1 and host.lie is None]
     host = rng.choice(shared)
     row = market[host.machine_id]

@@ -1,6 +1,9 @@
-"""How often the provider lets one identity call one endpoint. Its one rule: real seconds, per endpoint with method, per token and address.
+"""How often the provider lets one identity call one endpoint.
 
-Thresholds are the provider's published minimum seconds between calls; endpoints without a published figure are not limited.
+Its one rule: real seconds, per endpoint with method, per token and address.
+
+Thresholds are the provider's published minimum seconds between calls; endpoints without a published figure are not
+limited.
 """
 
 from __future__ import annotations

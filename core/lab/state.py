@@ -1,4 +1,6 @@
-"""What the world remembers, as plain data. Its one rule: everything that must survive kill -9 of the front is in `WorldState`, and nothing else is.
+"""What the world remembers, as plain data.
+
+Its one rule: everything that must survive kill -9 of the front is in `WorldState`, and nothing else is.
 
 Times are lab epoch seconds, money is USD.
 """
@@ -62,7 +64,9 @@ class Record(msgspec.Struct, kw_only=True):
 
 
 class MarketHost(msgspec.Struct, kw_only=True):
-    """What moves about a host: prices per GPU-hour, GPUs held by other renters, and the offer id of each slice it can rent out now."""
+    """What moves about a host: prices per GPU-hour, GPUs held by other renters, and the offer id of each slice it can
+    rent out now.
+    """
 
     usd_per_gpu_hour: float
     floor_usd_per_gpu_hour: float
@@ -100,7 +104,9 @@ class FaultRecord(msgspec.Struct, kw_only=True):
 
 
 class Effect(msgspec.Struct, frozen=True):
-    """An act on real machines that the world asks its front to carry out; at least once, so each is harmless when repeated."""
+    """An act on real machines that the world asks its front to carry out; at least once, so each is harmless when
+    repeated.
+    """
 
     kind: str
     contract_id: int

@@ -1,7 +1,10 @@
-"""The Vast.ai API over the lab's world. Its one rule: what the provider documents or was seen to do, byte for byte where clients notice.
+"""The Vast.ai API over the lab's world.
 
-The trailing slash is optional, `/api/v0` and `/api/v1` share one table. A bad key is 401, except on search, where it is 404. Too frequent calls
-are 429 with one of the bodies seen in the wild. Faults aimed at the provider are applied here, before or after the act itself.
+Its one rule: what the provider documents or was seen to do, byte for byte where clients notice.
+
+The trailing slash is optional, `/api/v0` and `/api/v1` share one table. A bad key is 401, except on search, where
+it is 404. Too frequent calls are 429 with one of the bodies seen in the wild. Faults aimed at the provider are
+applied here, before or after the act itself.
 """
 
 from __future__ import annotations
@@ -18,13 +21,13 @@ from typing import Any
 
 from core.lab import vast_instances, vast_keys, vast_rent
 from core.lab.asgi import HTML, TEXT, Answer, BadRequest, Request, answer
+from core.lab.contracts import Refused
 from core.lab.gpus import MODELS
 from core.lab.hostile import spoil_rows, taint_rows
 from core.lab.pacing import Pacer
 from core.lab.vast_context import VastContext, error
 from core.lab.vast_rows import user_row
 from core.lab.vast_search import BadQuery, search
-from core.lab.world import Refused
 
 Handler = Callable[[VastContext, Request, re.Match[str]], Awaitable[Answer]]
 

@@ -1,4 +1,7 @@
-"""Vast's calls on instances. Its one rule: a gone instance is null on show, absent on list, and no_such_instance for every act."""
+"""Vast's calls on instances.
+
+Its one rule: a gone instance is null on show, absent on list, and no_such_instance for every act.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from collections import Counter
 from typing import Any
 
 from core.lab.asgi import Answer, BadRequest, Request, answer
+from core.lab.contracts import Refused
 from core.lab.state import Contract
 from core.lab.vast_context import VastContext, done, error
 from core.lab.vast_rows import instance_row, is_stored
 from core.lab.vast_search import BadQuery, matches
-from core.lab.world import Refused
 
 PAGE = 25
 MAX_COMMAND = 512
@@ -49,7 +52,9 @@ def _columns(request: Request) -> tuple[dict[str, Any], list[tuple[str, bool]]]:
 
 
 def _page(rows: list[Row], keys: list[tuple[str, bool]], after: str | None, limit: int) -> tuple[list[Row], str | None]:
-    """Sort, go on after the row that a token names, cut; the token carries the last row's id, so changes between pages lose nothing."""
+    """Sort, go on after the row that a token names, cut; the token carries the last row's id, so changes between pages
+    lose nothing.
+    """
     column, down = keys[0]
 
     def place(row: Row) -> tuple[bool, Any, int]:
@@ -200,7 +205,9 @@ def _later(context: VastContext, token: str, work: Any) -> Answer:
 
 
 async def request_logs(context: VastContext, request: Request, match: re.Match[str]) -> Answer:
-    """PUT /instances/request_logs/{id}/: the text is at result_url as soon as it is ready; until then that answers 403."""
+    """PUT /instances/request_logs/{id}/: the text is at result_url as soon as it is ready; until then that answers
+    403.
+    """
     contract, body = context.living(match["id"]), request.json()
     try:
         tail = int(body.get("tail") or 1000)

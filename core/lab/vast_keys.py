@@ -1,4 +1,7 @@
-"""Vast's SSH keys. Its one rule: account keys reach only machines made afterwards; a running machine gets a key by attaching it."""
+"""Vast's SSH keys.
+
+Its one rule: account keys reach only machines made afterwards; a running machine gets a key by attaching it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""Vast's create call. Its one rule: `price` present means interruptible, absent means on demand, whatever the search was for.
+"""Vast's create call.
 
-A bid under the floor is an error whose body still carries `new_contract`: the contract exists, is stopped, and its storage bills.
+Its one rule: `price` present means interruptible, absent means on demand, whatever the search was for.
+
+A bid under the floor is an error whose body still carries `new_contract`: the contract exists, is stopped, and its
+storage bills.
 """
 
 from __future__ import annotations
@@ -9,23 +12,26 @@ import re
 import secrets
 import shlex
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from core.lab.asgi import Answer, BadRequest, Request, answer
+from core.lab.contracts import Order, Refused
 from core.lab.vast_context import VastContext, error
-from core.lab.world import Order, Refused
 
 MIN_DISK_GB, MAX_LABEL, MAX_IMAGE, MAX_SCRIPT, MAX_ENV = 8.0, 256, 1024, 4096, 32_768
 MIN_PRICE_USD, MAX_PRICE_USD = 0.001, 128.0
 DEFAULT_DISK_GB = 10.0
-_MODES = frozenset("ssh jupyter args ssh_proxy ssh_direc jupyter_proxy jupyter_direc".split())
+_MODES = frozenset(["ssh", "jupyter", "args", "ssh_proxy", "ssh_direc", "jupyter_proxy", "jupyter_direc"])
 
 
 def _env(value: Any) -> dict[str, str]:
-    """The environment out of the object or docker-options string that clients send; ports and other options are left out."""
+    """The environment out of the object or docker-options string that clients send; ports and other options are left
+    out.
+    """
     if isinstance(value, str):
         words = shlex.split(value)
-        pairs = [word for flag, word in zip(words, words[1:], strict=False) if flag in ("-e", "--env")]
+        pairs = [word for flag, word in pairwise(words) if flag in ("-e", "--env")]
         return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     if isinstance(value, dict):
         return {str(key): str(each) for key, each in value.items() if not str(key).startswith("-")}
@@ -112,7 +118,9 @@ async def rent_one(context: VastContext, request: Request, match: re.Match[str])
 
 
 async def rent_many(context: VastContext, request: Request, _match: re.Match[str]) -> Answer:
-    """POST /asks/bulk/ with `ids`: one contract each, as far as it goes; the answer lists what was made and what was not."""
+    """POST /asks/bulk/ with `ids`: one contract each, as far as it goes; the answer lists what was made and what was
+    not.
+    """
     body = request.json()
     ids = body.get("ids")
     if not isinstance(ids, list) or not ids or len(ids) > 25 or not all(isinstance(each, int) for each in ids):

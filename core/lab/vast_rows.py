@@ -1,16 +1,20 @@
-"""How Vast shows a contract and its account. Its one rule: the status fields say what the provider would say, and nothing that only the lab knows.
+"""How Vast shows a contract and its account.
 
-actual_status: null (provisioning), created, loading, running, rebooting, exited, offline. intended_status is what the renter *or the market* wants;
-cur_state and next_state are the hardware's. An interrupted bid has cur_state == intended_status == next_state == "stopped".
+Its one rule: the status fields say what the provider would say, and nothing that only the lab knows.
+
+actual_status: null (provisioning), created, loading, running, rebooting, exited, offline. intended_status is what
+the renter *or the market* wants; cur_state and next_state are the hardware's. An interrupted bid has cur_state ==
+intended_status == next_state == "stopped".
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from core.lab.contracts import HOLDS_GPUS
 from core.lab.state import Contract
 from core.lab.vast_search import host_fields, prices, slice_fields
-from core.lab.world import HOLDS_GPUS, World
+from core.lab.world import World
 
 Row = dict[str, Any]
 _ACTUAL: dict[str, str | None] = {
@@ -28,13 +32,33 @@ _ACTUAL: dict[str, str | None] = {
     "offline": "offline",
 }
 _STORED_COLUMNS = frozenset(
-    "id label actual_status intended_status cur_state next_state gpu_name machine_id host_id image_uuid start_date verification".split()
+    [
+        "id",
+        "label",
+        "actual_status",
+        "intended_status",
+        "cur_state",
+        "next_state",
+        "gpu_name",
+        "machine_id",
+        "host_id",
+        "image_uuid",
+        "start_date",
+        "verification",
+    ]
 )
 # what a real pull prints, at which share of the boot time
-_PULL = ((0.3, "Pulling from {image}"), (0.5, "3f4a9c1b7d20: Downloading"), (0.7, "3f4a9c1b7d20: Verifying Checksum"), (0.9, "3f4a9c1b7d20: Extracting"),
-         (9.9, "3f4a9c1b7d20: Pull complete"))  # fmt: skip
+_PULL = (
+    (0.3, "Pulling from {image}"),
+    (0.5, "3f4a9c1b7d20: Downloading"),
+    (0.7, "3f4a9c1b7d20: Verifying Checksum"),
+    (0.9, "3f4a9c1b7d20: Extracting"),
+    (9.9, "3f4a9c1b7d20: Pull complete"),
+)
 # GPU figures of a row come from the host's heartbeat; without one they are null
 _IDLE_TEMPERATURE_C = 34.0
+# what docker writes for a port published on every address of the host
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - nothing binds it
 
 
 def is_stored(column: str) -> bool:
@@ -52,8 +76,9 @@ def _status_msg(world: World, contract: Contract) -> str | None:
         return next(text for limit, text in _PULL if share < limit or limit > 1).format(image=image)
     if phase == "failed":
         return (
-            "Error response from daemon: failed to create task for container: failed to create shim task: OCI runtime create failed:"
-            " runc create failed: unable to start container process: error during container init: unknown"
+            "Error response from daemon: failed to create task for container: failed to create shim task: OCI runtime"
+            " create failed: runc create failed: unable to start container process: error during container init:"
+            " unknown"
         )
     if phase == "rebooting":
         return "Rebooting"
@@ -119,12 +144,13 @@ def _money(world: World, contract: Contract) -> Row:
 
 
 def _connection(contract: Contract) -> Row:
-    """Where SSH answers. The direct port is published only while the machine runs; with jupyter the proxy's SSH is at ssh_port + 1."""
+    """Where SSH answers. The direct port is published only while the machine runs; with jupyter the proxy's SSH is at
+    ssh_port + 1.
+    """
     shift = 1 if "jupyter" in contract.runtype else 0
     direct = contract.direct_port if contract.phase == "running" else 0
-    published = (
-        {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(direct)}]} if direct and "direc" in contract.runtype else None
-    )  # noqa: S104
+    shown = direct and "direc" in contract.runtype
+    published = {"22/tcp": [{"HostIp": ALL_ADDRESSES, "HostPort": str(direct)}]} if shown else None
     return {
         "public_ipaddr": contract.public_host,
         "local_ipaddrs": contract.public_host,

@@ -1,6 +1,9 @@
-"""Vast's search: offer rows from the world, filters with operators, order, limit. Its one rule: what a row says is what the host *advertises*.
+"""Vast's search: offer rows from the world, filters with operators, order, limit.
 
-Operators: eq neq gt lt gte lte in notin (nin). Values may be numbers or strings ("1", "0.95"), because the official clients send both.
+Its one rule: what a row says is what the host *advertises*.
+
+Operators: eq neq gt lt gte lte in notin (nin). Values may be numbers or strings ("1", "0.95"), because the official
+clients send both.
 """
 
 from __future__ import annotations

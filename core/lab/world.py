@@ -1,7 +1,8 @@
 """The world behind every front: one clock, one heap of due events, one table of what may happen to a contract.
 
-Its one rule: nothing here sleeps, reads the host's time or touches a process. Every delay is an event; what real machines must do is handed
-out as effects, which the front carries out and answers with `booted`, `boot_failed` or `died`.
+Its one rule: nothing here sleeps, reads the host's time or touches a process. Every delay is an event; what real
+machines must do is handed out as effects, which the front carries out and answers with `booted`, `boot_failed` or
+`died`.
 """
 
 from __future__ import annotations
@@ -9,31 +10,15 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from core.lab.billing import bill, storage_usd_per_hour
 from core.lab.catalogue import CloudHost, catalogue
 from core.lab.clock import Clock
+from core.lab.contracts import HOLDS_GPUS, NEXT, Order, Refused, record
 from core.lab.market import MARKET_STEP_S, RENTERS_STEP_S, move_prices, move_renters, opening
-from core.lab.state import Account, Contract, Effect, Event, Record, WorldState
+from core.lab.state import Account, Contract, Effect, Event, WorldState
 
-# phase -> event -> next phase. What is not written here does not happen: a late event for another phase is ignored by this table.
-NEXT: Mapping[str, Mapping[str, str]] = {
-    "created": {"start": "provisioning", "wait": "scheduling", "refuse": "stopped"},
-    "provisioning": {"pull": "loading", "stop": "stopped", "outbid": "outbid", "lose": "offline"},
-    "loading": {"image": "booting", "fail": "failed", "stop": "stopped", "outbid": "outbid", "lose": "offline"},
-    "booting": {"up": "running", "fail": "failed", "stop": "stopped", "outbid": "outbid", "lose": "offline"},
-    "running": {"stop": "stopped", "outbid": "outbid", "die": "exited", "lose": "offline", "reboot": "rebooting"},
-    "rebooting": {"up": "running", "fail": "failed", "stop": "stopped", "outbid": "outbid", "lose": "offline"},
-    "outbid": {"start": "loading", "stop": "stopped"},
-    "stopped": {"start": "loading", "wait": "scheduling"},
-    "scheduling": {"start": "loading", "stop": "stopped"},
-    "exited": {"stop": "stopped", "reboot": "rebooting", "lose": "offline"},
-    "offline": {"stop": "stopped", "reboot": "rebooting"},
-    "failed": {"stop": "stopped"},
-}
-HOLDS_GPUS = frozenset({"provisioning", "loading", "booting", "running", "rebooting", "exited", "offline", "failed"})
 # shares of the time from the start to running: when the image pull begins, and when the container is made
 _PULL_AT, _BOOT_AT = 0.15, 0.8
 _RESTART_SHARE = 0.5
@@ -44,30 +29,10 @@ GONE_OFFERS_KEPT = 1000
 PREEMPT_FACTOR = 1.3
 
 
-class Refused(Exception):
-    """A verb the world does not carry out. `code` is a word: no_such_offer, no_such_contract, no_credit."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a renter asks for. `bid_usd_per_hour` is for the whole machine; None rents on demand."""
-
-    bid_usd_per_hour: float | None
-    disk_gb: float
-    label: str | None
-    image: str
-    runtype: str
-    env: dict[str, str]
-    onstart: str
-    lie: str | None = None
-
-
 class World:
-    """The state and its verbs. `boot_s`: lab seconds from a start to running; `jitter`: the share by which boots differ."""
+    """The state and its verbs. `boot_s`: lab seconds from a start to running; `jitter`: the share by which boots
+    differ.
+    """
 
     def __init__(
         self, clock: Clock, *, seed: int, boot_s: float, jitter: float = 0.0, state: WorldState | None = None
@@ -226,7 +191,9 @@ class World:
         return self.hosts[machine_id].gpu_count - self.state.market[machine_id].others - self._held().get(machine_id, 0)
 
     def _refresh_offers(self) -> None:
-        """Offer ids are ephemeral: a slice that cannot be rented loses its id, and gets a new one when it can be again."""
+        """Offer ids are ephemeral: a slice that cannot be rented loses its id, and gets a new one when it can be
+        again.
+        """
         held = self._held()
         for machine_id, row in self.state.market.items():
             host = self.hosts[machine_id]
@@ -277,7 +244,9 @@ class World:
         self.settle_bids()
 
     def preempt(self, contract: Contract | None, *, silent: bool = False) -> None:
-        """The market takes a machine: a bid is outbid and pauses, one on demand loses its host. `silent`: with no word on the network."""
+        """The market takes a machine: a bid is outbid and pauses, one on demand loses its host. `silent`: with no word
+        on the network.
+        """
         if contract is None or contract.destroyed_at is not None:
             return
         contract.notice_until = None
@@ -302,8 +271,9 @@ class World:
         return None
 
     def rent(self, provider: str, offer_id: int, order: Order) -> Contract:
-        """Make a contract. A bid under the floor makes one too, stopped, with its storage billing: that is how the market is.
+        """Make a contract.
 
+        A bid under the floor makes one too, stopped, with its storage billing: that is how the market is.
         Raises Refused(no_such_offer | no_credit).
         """
         found = self.offer_of(offer_id)
@@ -394,16 +364,3 @@ class World:
             and (c.destroyed_at is None or (lag_s > 0 and c.destroyed_at > then))
         ]
         return sorted(shown, key=lambda c: c.id)
-
-
-def record(contract: Contract) -> Record:
-    """What to remember of a contract."""
-    return Record(
-        id=contract.id,
-        machine_id=contract.machine_id,
-        label=contract.label,
-        created_at=contract.created_at,
-        answered_at=contract.answered_at,
-        destroyed_at=contract.destroyed_at,
-        billed_usd=round(contract.billed_usd, 6),
-    )
