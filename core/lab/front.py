@@ -15,7 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
@@ -37,13 +37,15 @@ from core.lab.clock import Clock
 from core.lab.control import Control, local_only
 from core.lab.faults import Faults
 from core.lab.home import LabHome, listen, write_private
-from core.lab.host import Host
-from core.lab.machines import ClockMachines, Machines, RealMachines, remember
+from core.lab.machines import ClockMachines, Machines
 from core.lab.pacing import VAST_MIN_INTERVAL_S, Pacer
 from core.lab.state import Effect
 from core.lab.vast import VastFront
 from core.lab.vast_context import VastContext
 from core.lab.world import World
+
+if TYPE_CHECKING:
+    from core.lab.host import Host
 
 PUMP_S = 0.05
 SHUTDOWN_GRACE_S = 2
@@ -164,8 +166,8 @@ class Lab:
             pump = Pump(self.world, machines, self.home)
             sockets = self._wire(machines, pump)
             tasks = [asyncio.create_task(pump.run())]
-            if isinstance(machines, RealMachines):
-                tasks.append(asyncio.create_task(self._watch_deaths(machines, pump)))
+            if machines.host is not None:
+                tasks.append(asyncio.create_task(self._watch_deaths(machines.host, pump)))
             server = self._server()
             serving = asyncio.create_task(server.serve(sockets=sockets))
             stopped = asyncio.create_task(self._stopping.wait())
@@ -193,6 +195,9 @@ class Lab:
         if not self.options.machines:
             yield ClockMachines(self.world)
             return
+        from core.lab.host import Host  # a world without machines does not pay for what makes them
+        from core.lab.real_machines import RealMachines, adopt
+
         host = await Host.start(self.home.path, with_parent=self.options.with_parent)
         try:
             await adopt(self.world, host)
@@ -258,31 +263,8 @@ class Lab:
     async def _dispatch(self, request: Request) -> Answer | None:
         return local_only(request) or await self._apps[request.port](request)
 
-    async def _watch_deaths(self, machines: RealMachines, pump: Pump) -> None:
-        if machines.host is None:
-            return
-        async for machine_id in machines.host.deaths():
+    async def _watch_deaths(self, host: Host, pump: Pump) -> None:
+        async for machine_id in host.deaths():
             contract = self.world.state.contracts.get(int(machine_id))
             if contract is not None and self.world.move(contract, "die"):
                 pump.wake()
-
-
-async def adopt(world: World, host: Host) -> None:
-    """After a restart: note machines that live on, finish boots that were under way, end what no contract knows."""
-    alive = host.booted()
-    pending = {effect.contract_id for effect in world.state.pending}
-    for machine_id in alive:
-        contract = world.state.contracts.get(int(machine_id))
-        if contract is None or contract.destroyed_at is not None:
-            await host.destroy(machine_id)
-    for contract in list(world.state.contracts.values()):
-        booted = alive.get(str(contract.id))
-        if contract.destroyed_at is not None:
-            continue
-        if booted is not None and contract.phase in ("running", "booting", "rebooting"):
-            remember(contract, booted)
-        elif contract.phase == "running":
-            world.move(contract, "die")
-        elif contract.phase in ("booting", "rebooting") and contract.id not in pending:
-            world.effect("boot", contract)
-    world.changed = True

@@ -5,12 +5,16 @@ Its one rule: they happen to its real processes, its real network, its real disk
 
 from __future__ import annotations
 
-from core.lab.host import Host
+from typing import TYPE_CHECKING
+
 from core.lab.hostile import HOSTILE_TEXT
 from core.lab.machines import Machines
 from core.lab.refusal import FaultRefused
 from core.lab.state import Contract, FaultRecord
 from core.lab.world import World
+
+if TYPE_CHECKING:
+    from core.lab.host import Host
 
 MACHINE_FAULTS: dict[str, str] = {
     "kill": "the container dies at once, connections are reset (option power_off: the host loses power, silence)",
