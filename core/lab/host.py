@@ -1,140 +1,421 @@
 """The async face of the lab's machines: boots, stops, breaks and heals real process trees behind real ports.
 
-One rule: every method returns when what it says is true on this host; what cannot be made true raises `OSError` with a sentence.
+One rule: a method returns when what it says is true on this host; what cannot be made true raises `OSError` with a sentence.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import shutil
+import sys
+import zlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from core.lab import inside
+from core.lab.furnish import furnish, has_real_gpu, host_key, write_keys
+from core.lab.links import GateLink, KeeperLink, NoAnswer, end_process, open_or_spawn
+from core.lab.processes import descendants, read_stat
+from core.lab.records import Record, Records
+from core.lab.specs import Booted, GpuSpec, MachineSpec
+
+__all__ = ["Booted", "GpuSpec", "Host", "MachineSpec"]
+
+STOP_GRACE_S = 2.0  # what SIGTERM gives before SIGKILL; providers give 10
+SETTLE_LIMIT_S = 5.0
+SETTLE_POLL_S = 0.01
+NETWORK_FAULTS = {None: None, "drop": "drop", "link-down": "drop", "reset": "reset"}
+GPU_FAULTS = (None, "mismatch", "lost", "none", "hang")
+DOORS = ("direct", "proxy")
 
 
-@dataclass(frozen=True)
-class GpuSpec:
-    """One GPU as the machine's driver would report it."""
-
-    name: str
-    vram_mib: int
-    power_limit_w: float
-    data_center: bool
-
-
-@dataclass(frozen=True)
-class MachineSpec:
-    """What a machine shows to whoever logs in. `onstart` is shell text run by init at every boot, log in /var/log/onstart.log."""
-
-    id: str
-    hostname: str
-    gpus: tuple[GpuSpec, ...]
-    driver_version: str
-    cuda_version: str
-    cores: int
-    ram_mib: int
-    disk_gb: float
-    authorized_keys: tuple[str, ...]
-    env: dict[str, str]
-    onstart: str
-    passthrough: bool = False
-
-
-@dataclass(frozen=True)
-class Booted:
-    """A machine that accepts logins. `pid` is its SSH server: SIGKILL, SIGSTOP and SIGCONT to it act on the whole machine."""
-
-    pid: int
-    init_pid: int
-    isolation: str  # "ns" | "plain"
-    direct: tuple[str, int]
-    proxy: tuple[str, int]
-    root: Path
-    workspace_root: Path
-    address: str  # loopback address of its own, also $LAB_ADDR inside: workloads bind their ports there
+def own_address(machine_id: str) -> str:
+    """A loopback address for the machine's own services: any user may bind 127.0.0.0/8 on Linux, and machines share ports."""
+    if sys.platform != "linux":
+        return "127.0.0.1"
+    number = zlib.crc32(machine_id.encode())
+    return f"127.77.{number >> 8 & 255}.{number % 254 + 1}"
 
 
 class Host:
-    """Owner of the keeper and the gate of one lab home."""
+    """Owner of the keeper and the gate of one lab home. Use from one event loop."""
+
+    def __init__(self, home: Path, *, with_parent: bool) -> None:
+        self._home = home
+        self._with_parent = with_parent
+        self._records = Records(home / "machines")
+        self._keeper = KeeperLink(home)
+        self._gate = GateLink(home)
+        self._booted: dict[str, Booted] = {}
+        self._deaths: asyncio.Queue[str] = asyncio.Queue()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._rise = asyncio.Lock()
+        self._guards: list[asyncio.Task[None]] = []
+        self._hello: dict[str, Any] = {}
+        self._gate_pid = 0
+        self._closing = False
 
     @classmethod
     async def start(cls, home: Path, *, with_parent: bool) -> Host:
-        """Start, or find alive and adopt, keeper and gate of `home` (= <understudy home>/lab)."""
-        ...
+        """Start, or find alive and adopt, keeper and gate of `home` (= <understudy home>/lab). Raises OSError."""
+        if not sys.platform.startswith("linux"):
+            raise OSError("lab machines need Linux: run the lab without machines here, or on a Linux host")
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.chmod(0o700)
+        host = cls(home, with_parent=with_parent)
+        await asyncio.to_thread(host._records.load)
+        await host._raise_keeper()
+        await host._raise_gate()
+        for record in host._records.all():
+            if record.state == "running" and record.id not in host._booted:
+                await host._died(record.id)
+        return host
 
     @property
     def isolation(self) -> str:
-        """"ns" or "plain", found out by doing it once at the keeper's start."""
-        ...
+        """ "ns" or "plain", found out by doing it once at the keeper's start."""
+        return str(self._hello["isolation"])
 
     @property
     def isolation_reason(self) -> str:
-        """Why it is "plain", as a sentence; empty for "ns"."""
-        ...
+        """Why it is "plain"; empty for "ns"."""
+        return str(self._hello["reason"])
 
     def booted(self) -> dict[str, Booted]:
         """The machines alive now, those adopted from an earlier front included."""
-        ...
+        return dict(self._booted)
+
+    # -- the two processes ---------------------------------------------------------------------------------------
+
+    async def _raise_keeper(self) -> None:
+        self._keeper.close()
+        await open_or_spawn(self._keeper, "core.lab.keeper", self._home, "keeper.sock", with_parent=self._with_parent)
+        self._hello = await self._keeper.request("hello")
+        for alive in self._hello["machines"]:
+            if record := self._records.get(str(alive["id"])):
+                record = self._records.put(replace(record, state="running", port=int(alive["port"])))
+                self._booted[record.id] = self._describe(record, alive)
+        self._guards.append(asyncio.create_task(self._guard_keeper()))
+
+    async def _raise_gate(self) -> None:
+        await self._gate.close()
+        is_new = await open_or_spawn(
+            self._gate, "core.lab.gate", self._home, "gate.sock", with_parent=self._with_parent
+        )
+        self._gate_pid = int((await self._gate.request("hello"))["pid"])
+        if is_new:
+            for record in self._records.all():
+                await self._open_doors(record)
+        self._guards.append(asyncio.create_task(self._guard_gate()))
+
+    async def _guard_keeper(self) -> None:
+        """The keeper's news, and its own end: then every machine has died."""
+        with contextlib.suppress(NoAnswer):
+            await self._keeper.watch(self._died)
+        self._keeper.close()
+        for machine_id in list(self._booted):
+            await self._died(machine_id)
+
+    async def _guard_gate(self) -> None:
+        """A gate that dies takes connections along, not ports: the next one opens the same."""
+        with contextlib.suppress(NoAnswer):
+            await self._gate.wait_closed()
+        while not self._closing:
+            try:
+                await self._raise_gate()
+            except OSError:
+                await asyncio.sleep(SETTLE_LIMIT_S)
+            else:
+                return
+
+    async def _ask_keeper(self, op: str, **fields: Any) -> dict[str, Any]:
+        """As the link's request; a keeper that is gone is started again once."""
+        try:
+            return await self._keeper.request(op, **fields)
+        except NoAnswer:
+            async with self._rise:
+                await self._raise_keeper()
+            return await self._keeper.request(op, **fields)
+
+    async def _died(self, machine_id: str) -> None:
+        """A machine's init has ended, and nobody had asked for it."""
+        if self._booted.pop(machine_id, None) is None and machine_id not in self._records:
+            return
+        if record := self._records.get(machine_id):
+            fault = record.fault or "reset"  # nothing listens behind the gate: say so, unless it is silent already
+            record = self._records.put(replace(record, state="dead", fault=fault))
+            with contextlib.suppress(OSError):
+                await self._fault_doors(record)
+            self._deaths.put_nowait(machine_id)
+
+    # -- the gate's doors of one machine -------------------------------------------------------------------------
+
+    async def _open_doors(self, record: Record) -> Record:
+        """Both ports, at their old numbers where these are free. Returns the record with the ports that they are."""
+        ports = []
+        for door, wanted in zip(DOORS, record.ports, strict=True):
+            fields = {"key": f"{record.id}/{door}", "host": "127.0.0.1", "target": ["127.0.0.1", record.target_port]}
+            try:
+                answer = await self._gate.request("open", port=wanted, **fields)
+            except NoAnswer:
+                raise
+            except OSError:  # someone else has that port now
+                answer = await self._gate.request("open", port=0, **fields)
+            ports.append(int(answer["address"][1]))
+        record = self._records.put(replace(record, ports=(ports[0], ports[1])))
+        await self._fault_doors(record)
+        return record
+
+    async def _fault_doors(self, record: Record) -> None:
+        for door in DOORS:
+            key = f"{record.id}/{door}"
+            await self._gate.request("shape", key=key, latency_s=record.latency_s, bytes_per_s=record.bytes_per_s)
+            await self._gate.request("fault", key=key, fault=NETWORK_FAULTS[record.fault])
+
+    async def _aim_doors(self, record: Record) -> None:
+        for door in DOORS:
+            target = ["127.0.0.1", record.target_port]
+            await self._gate.request("target", key=f"{record.id}/{door}", target=target)
+
+    # -- a machine's life ----------------------------------------------------------------------------------------
+
+    def _lock(self, machine_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(machine_id, asyncio.Lock())
+
+    def _describe(self, record: Record, alive: dict[str, Any]) -> Booted:
+        root = self._records.root(record.id)
+        return Booted(
+            pid=int(alive["pid"]), init_pid=int(alive["init"]), isolation=str(alive["isolation"]),
+            direct=("127.0.0.1", record.ports[0]), proxy=("127.0.0.1", record.ports[1]), root=root,
+            workspace_root=root / "workspace", address=own_address(record.id),
+        )  # fmt: skip
+
+    def _furnish(self, spec: MachineSpec) -> str:
+        """In a thread: the machine's files. Returns its host key."""
+        root = self._records.root(spec.id)
+        root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        furnish(
+            root, isolation=self.isolation, hostname=spec.hostname, cores=spec.cores, ram_mib=spec.ram_mib,
+            disk_gb=spec.disk_gb, passthrough=spec.passthrough, authorized_keys=spec.authorized_keys,
+        )  # fmt: skip
+        return host_key(root.parent)
+
+    def _boot_request(self, spec: MachineSpec, key: str) -> dict[str, Any]:
+        cards = [
+            {"name": gpu.name, "vram_mib": gpu.vram_mib, "power_limit_w": gpu.power_limit_w,
+             "data_center": gpu.data_center, "serial": f"{spec.id}/{index}"}
+            for index, gpu in enumerate(spec.gpus)
+        ]  # fmt: skip
+        return {
+            "id": spec.id, "hostname": spec.hostname, "root": str(self._records.root(spec.id)), "host_key": key,
+            "passthrough": spec.passthrough, "env": {**spec.env, "LAB_ADDR": own_address(spec.id)},
+            "onstart": spec.onstart, "cores": spec.cores, "ram_mib": spec.ram_mib, "cards": cards,
+            "driver_version": spec.driver_version, "cuda_version": spec.cuda_version,
+        }  # fmt: skip
 
     async def boot(self, spec: MachineSpec, *, ports: tuple[int, int] | None = None) -> Booted:
         """Boot; a second boot of the same id keeps its files, host key and (unless `ports` says otherwise) ports.
-        Already alive: its keys are refreshed and the same `Booted` is returned. Any network fault of the machine is healed."""
-        ...
+        Already alive: its keys are refreshed and the same `Booted` is returned. Any network fault is healed.
+        Raises OSError."""
+        if spec.passthrough and not has_real_gpu():
+            raise OSError("this host has no NVIDIA GPU to pass through")
+        async with self._lock(spec.id):
+            if spec.id in self._booted:
+                await asyncio.to_thread(write_keys, self._records.root(spec.id), spec.authorized_keys)
+                return self._booted[spec.id]
+            key = await asyncio.to_thread(self._furnish, spec)
+            record = self._records.get(spec.id) or Record(spec.id)
+            record = self._records.put(replace(record, state="running", ports=ports or record.ports))
+            try:
+                alive = await self._ask_keeper("boot", **self._boot_request(spec, key))
+            except OSError:
+                self._records.put(replace(record, state="dead"))
+                raise
+            healed = replace(record, port=int(alive["port"]), impostor_port=0, fault=None, latency_s=0.0, bytes_per_s=0)
+            record = await self._open_doors(healed)
+            self._booted[spec.id] = self._describe(record, alive)
+            return self._booted[spec.id]
 
     async def set_keys(self, machine_id: str, authorized_keys: Sequence[str]) -> None:
         """Who may log in from now on; existing connections stay. Works on stopped machines too."""
-        ...
+        if machine_id not in self._records:
+            raise OSError(f"the lab has no machine {machine_id}")
+        await asyncio.to_thread(write_keys, self._records.root(machine_id), authorized_keys)
 
     async def stop(self, machine_id: str) -> None:
-        """SIGTERM, a short grace, then the tree ends; files and ports stay reserved, connects are refused. Gone already: silent."""
-        ...
+        """SIGTERM, a short grace, then the tree ends; files and ports stay reserved, connects are refused.
+        Gone already: silent."""
+        async with self._lock(machine_id):
+            if booted := self._booted.get(machine_id):
+                await self._ask_keeper("signal", id=machine_id, to="tree", signal="SIGTERM")
+                await self._settled(lambda: set(descendants(booted.init_pid)) <= {booted.pid}, STOP_GRACE_S)
+            await self._end(machine_id, quiet=True)
+            if record := self._records.get(machine_id):
+                await self._fault_doors(self._records.put(replace(record, state="stopped", fault="reset")))
+
+    async def _end(self, machine_id: str, *, quiet: bool) -> None:
+        if quiet:
+            self._booted.pop(machine_id, None)
+        await self._ask_keeper("end", id=machine_id, quiet=quiet)
+        await self._ask_keeper("end", id=impostor_of(machine_id), quiet=True)
+
+    @staticmethod
+    async def _settled(is_so: Any, limit_s: float) -> bool:
+        """Poll a look at /proc until it says yes; False at the limit."""
+        deadline = asyncio.get_running_loop().time() + limit_s
+        while not await asyncio.to_thread(is_so):
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(SETTLE_POLL_S)
+        return True
 
     async def destroy(self, machine_id: str) -> None:
         """The tree ends at once, ports close, files are removed. Unknown id: silent."""
-        ...
+        async with self._lock(machine_id):
+            await self._end(machine_id, quiet=True)
+            for door in DOORS:
+                await self._gate.request("close", key=f"{machine_id}/{door}")
+            self._records.forget(machine_id)
+            directory = self._records.root(machine_id).parent
+            if directory.is_dir():
+                await asyncio.to_thread(shutil.rmtree, directory)
+        self._locks.pop(machine_id, None)
 
     async def kill(self, machine_id: str, *, power_off: bool) -> None:
         """The tree is killed; the network answers with resets, or (power_off) with silence. Reported by `deaths()`."""
-        ...
+        record = self._alive_record(machine_id)
+        await self._fault_doors(self._records.put(replace(record, fault="drop" if power_off else "reset")))
+        await self._end(machine_id, quiet=False)
+
+    def _alive_record(self, machine_id: str) -> Record:
+        record = self._records.get(machine_id)
+        if record is None or machine_id not in self._booted:
+            raise OSError(f"machine {machine_id} is not running")
+        return record
+
+    # -- faults --------------------------------------------------------------------------------------------------
 
     async def freeze(self, machine_id: str) -> None:
-        """SIGSTOP to everything in the machine; connects succeed, nobody answers."""
-        ...
+        """SIGSTOP to everything in the machine; connects succeed, nobody answers. Returns when all of it stands."""
+        await self._stop_or_go(machine_id, "SIGSTOP", is_stopped=True)
 
-    async def thaw(self, machine_id: str) -> None: ...
+    async def thaw(self, machine_id: str) -> None:
+        """SIGCONT to everything in the machine."""
+        await self._stop_or_go(machine_id, "SIGCONT", is_stopped=False)
+
+    async def _stop_or_go(self, machine_id: str, name: str, *, is_stopped: bool) -> None:
+        self._alive_record(machine_id)
+        init = self._booted[machine_id].init_pid
+        await self._ask_keeper("signal", id=machine_id, to="server", signal=name)
+
+        def is_so() -> bool:
+            states = [stat.state for pid in descendants(init) if (stat := read_stat(pid))]
+            return all((state == "T") == is_stopped for state in states if state not in "ZX")
+
+        if not await self._settled(is_so, SETTLE_LIMIT_S):
+            raise OSError(f"machine {machine_id} did not follow {name} within {SETTLE_LIMIT_S:.0f} s")
 
     async def network(
         self, machine_id: str, *, fault: str | None, latency_s: float = 0.0, bytes_per_s: int = 0
     ) -> None:
-        """fault: "drop" | "reset" | "link-down" | None; latency one way; rate per connection and direction, 0 = unlimited."""
-        ...
+        """fault: "drop" | "reset" | "link-down" | None; latency one way; rate per connection and direction, 0 = none."""
+        if fault not in NETWORK_FAULTS:
+            raise OSError(f"the lab's network has no fault {fault!r}")
+        record = self._records.get(machine_id)
+        if record is None:
+            raise OSError(f"the lab has no machine {machine_id}")
+        changed = replace(record, fault=fault, latency_s=latency_s, bytes_per_s=bytes_per_s)
+        await self._fault_doors(self._records.put(changed))
 
     async def wrong_host_key(self, machine_id: str, on: bool) -> None:
         """New connections meet another server with another host key; existing ones are reset. User processes live on."""
-        ...
+        async with self._lock(machine_id):
+            record = self._alive_record(machine_id)
+            impostor = impostor_of(machine_id)
+            port = 0
+            if on:
+                keys = await asyncio.to_thread(
+                    (self._records.root(machine_id) / ".lab/authorized_keys").read_text, errors="replace"
+                )
+                spec = MachineSpec(impostor, impostor, (), "", "", 1, 1024, 1.0, tuple(keys.splitlines()), {}, "")
+                key = await asyncio.to_thread(self._furnish, spec)
+                port = int((await self._ask_keeper("boot", **self._boot_request(spec, key)))["port"])
+            await self._aim_doors(self._records.put(replace(record, impostor_port=port)))
+            if not on:
+                await self._ask_keeper("end", id=impostor, quiet=True)
+                directory = self._records.root(impostor).parent
+                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=not directory.exists())
 
     async def set_gpu(self, machine_id: str, *, fault: str | None) -> None:
-        """fault: "mismatch" | "lost" | "none" | "hang" | None."""
-        ...
+        """fault: "mismatch" | "lost" | "none" | "hang" | None. Refused for a GPU that is passed through."""
+        if fault not in GPU_FAULTS:
+            raise OSError(f"the lab's GPUs have no fault {fault!r}")
+        self._alive_record(machine_id)
+        await self._ask_keeper("gpu", id=machine_id, fault=fault)
 
     async def flood(self, machine_id: str, *, needle: str | None) -> None:
         """Every exec channel, open or new, whose command contains `needle` gets endless bytes on stdout; None ends it."""
-        ...
-
-    async def disk_full(self, machine_id: str, on: bool) -> None:
-        """Writes to the machine's disk fail with ENOSPC. Refused (OSError) without namespaces."""
-        ...
-
-    async def slow_disk(self, machine_id: str, *, bytes_per_s: int) -> None:
-        """Writers of the machine are held to this rate; 0 ends it. Refused (OSError) where it cannot be made real."""
-        ...
+        self._alive_record(machine_id)
+        switch = self._records.root(machine_id) / ".lab" / "flood"
+        await asyncio.to_thread(switch.write_text, needle or "")
+        await self._ask_keeper("signal", id=machine_id, to="server", signal="SIGUSR1")
 
     async def run(self, machine_id: str, argv: Sequence[str], *, timeout_s: float) -> tuple[int, bytes]:
-        """Run inside the machine as its root: (exit status, stdout+stderr). Raises TimeoutError; the command is then killed."""
-        ...
+        """Run inside the machine as its root: (exit status, stdout+stderr). Raises TimeoutError; the command is then
+        killed."""
+        self._alive_record(machine_id)
+        booted = self._booted[machine_id]
+        return await inside.run(
+            machine_id, booted, argv, user_namespace=bool(self._hello["user_namespace"]), timeout_s=timeout_s
+        )
+
+    async def disk_full(self, machine_id: str, on: bool) -> None:
+        """Writes to the workspace fail with ENOSPC: new files at once, files held open before it are not reached.
+        Refused (OSError) without namespaces."""
+        self._alive_record(machine_id)
+        if self._booted[machine_id].isolation != "ns":
+            raise OSError("disk-full cannot be made real here: machines share this host's disk without namespaces")
+        status, words = await self.run(
+            machine_id, ["/bin/sh", "-c", inside.FILL_DISK if on else inside.FREE_DISK], timeout_s=SETTLE_LIMIT_S
+        )
+        if status:
+            raise OSError(f"disk-full could not be made real: {words.decode(errors='replace').strip()}")
+
+    async def slow_disk(self, machine_id: str, *, bytes_per_s: int) -> None:
+        """Always refused: nothing here can slow one machine's disk without slowing the host's."""
+        self._alive_record(machine_id)
+        if bytes_per_s:
+            raise OSError("slow-disk cannot be made real here: the machine writes to this host's disk")
 
     def deaths(self) -> AsyncIterator[str]:
         """Ids of machines whose init ended without `stop` or `destroy`; those that died while no front ran come first."""
-        ...
+
+        async def one_by_one() -> AsyncIterator[str]:
+            while True:
+                yield await self._deaths.get()
+
+        return one_by_one()
 
     async def close(self, *, leave_running: bool) -> None:
         """Let go. Unless `leave_running`, all machines, keeper and gate end first and the sockets are removed."""
-        ...
+        self._closing = True
+        for guard in self._guards:
+            guard.cancel()
+        await asyncio.gather(*self._guards, return_exceptions=True)
+        if not leave_running:
+            for record in self._records.all():
+                if record.state == "running":
+                    self._records.put(replace(record, state="stopped", fault="reset"))
+            self._booted.clear()
+            await end_process(int(self._hello["pid"]))
+            await end_process(self._gate_pid)
+        self._keeper.close()
+        await self._gate.close()
+
+
+def impostor_of(machine_id: str) -> str:
+    """The id of the other machine that answers in its place."""
+    return f"{machine_id}~impostor"
