@@ -114,7 +114,7 @@ ACTIONS: tuple[Action, ...] = (
     _a("drawer", "!", "events", "Open or close the newest events.", EVERYWHERE, "app.drawer", rank=70, verb="events"),
     _a("next-pane", "tab", "next pane", "Move to the next pane.", EVERYWHERE, "app.focus_next"),
     _a("previous-pane", "shift+tab", "previous pane", "Move to the pane before.", EVERYWHERE, "app.focus_previous"),
-    _a("back", "escape", "back", "Close what is open; never quits.", EVERYWHERE, "app.back"),
+    _a("back", "escape", "back", "Close what is open; never quits.", EVERYWHERE, "app.retreat"),
     _a("zoom", "z", "zoom", "Give the whole body to this pane, and back.", EVERYWHERE, "app.zoom"),
     _a("pause", "p", "pause", "Hold the picture still; the engine goes on.", EVERYWHERE, "app.pause"),
     _a("row-actions", "a", "actions", "Choose what to do with this row.", EVERYWHERE, "app.row_actions"),

@@ -48,7 +48,7 @@ class Bridge:
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``changed(urgent)`` is called after the model was written; what is urgent is to be seen before the next pulse."""
+        """``changed(urgent)`` is called when the model was written; what is urgent is seen before the next pulse."""
         self.engine = engine
         self.model = model
         self._changed = changed

@@ -4,7 +4,7 @@ Words are joined by AND. A word is one of
 
     h100              text anywhere in the row, a flag (`verified`, `spot`) or a part of the world (`eu`, `us`, `asia`)
     gpu:4090          a field has this text; for a number, `n:8` is equality
-    $<0.45  vram>=40  a number compared; `$` is the price per GPU-hour. A row that does not say the number does not match
+    $<0.45  vram>=40  a number compared; `$` is the price per GPU-hour. A row without the number does not match
     !word             the opposite
     -f word           the letters of the word in this order, with anything between them
 """
@@ -18,20 +18,23 @@ from typing import NamedTuple
 
 from core.domain.gpus import matches
 
-# ISO 3166 alpha-2 codes of the parts of the world one filters by; Europe in the geographic sense, plus Iceland and the UK
+
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# parts of the world one filters by, as ISO 3166 alpha-2 codes; Europe is the geographic one
 REGIONS: dict[str, frozenset[str]] = {
-    "eu": frozenset(
-        "AD AL AT BA BE BG BY CH CY CZ DE DK EE ES FI FR GB GR HR HU IE IS IT LI LT LU LV MC MD ME MK MT NL NO PL PT RO "
-        "RS SE SI SK SM UA XK".split()
+    "eu": _codes(
+        "AD AL AT BA BE BG BY CH CY CZ DE DK EE ES FI FR GB GR HR HU IE IS IT LI LT LU LV MC MD ME MK MT NL NO PL PT "
+        "RO RS SE SI SK SM UA XK"
     ),
-    "us": frozenset({"US"}),
-    "na": frozenset({"US", "CA", "MX"}),
-    "asia": frozenset(
-        "AE AM AZ BD CN GE HK ID IL IN JO JP KR KW KZ LK MO MY NP OM PH PK QA SA SG TH TR TW UZ VN".split()
-    ),
-    "oceania": frozenset({"AU", "NZ"}),
-    "sa": frozenset("AR BO BR CL CO EC PE PY UY VE".split()),
-    "africa": frozenset("DZ EG ET GH KE MA MU NA NG RW SN TN TZ UG ZA".split()),
+    "us": _codes("US"),
+    "na": _codes("US CA MX"),
+    "asia": _codes("AE AM AZ BD CN GE HK ID IL IN JO JP KR KW KZ LK MO MY NP OM PH PK QA SA SG TH TR TW UZ VN"),
+    "oceania": _codes("AU NZ"),
+    "sa": _codes("AR BO BR CL CO EC PE PY UY VE"),
+    "africa": _codes("DZ EG ET GH KE MA MU NA NG RW SN TN TZ UG ZA"),
 }
 REGION_WORDS = {"europe": "eu", "usa": "us", "emea": "eu"}
 
@@ -51,7 +54,7 @@ Test = Callable[[Subject], bool]
 
 @dataclass(frozen=True)
 class Filter:
-    """A parsed filter. `problem` is one sentence about a word that could not be understood, which then filters nothing."""
+    """A parsed filter. `problem`: a sentence about a word that was not understood and so filters nothing."""
 
     text: str
     tests: tuple[Test, ...] = ()

@@ -99,6 +99,13 @@ class Model:
         """Rises whenever the object of this kind and key changed; a row's stamp is made of it."""
         return self._life, self._versions.get((kind, key), 0)
 
+    @property
+    def at_risk(self) -> int:
+        """Workspaces whose machine is in doubt, and lost machines that belong to none."""
+        suspects = sum(1 for workspace in self.state.workspaces.values() if workspace.state == "suspect")
+        alone = sum(1 for m in self.state.machines.values() if m.state == "lost" and m.workspace is None)
+        return suspects + alone
+
     def spent(self, now: float) -> Spend:
         """What is billed at this instant."""
         return spend(self.state.machines.values(), self.state.spend_by_month, now)

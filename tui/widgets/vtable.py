@@ -133,7 +133,7 @@ class VTable(Themed, ScrollView, can_focus=True, inherit_bindings=False):
             self._land(0)
         if self.virtual_size.height != len(self.source) + 1:
             self._sync_size()
-        if self.is_attached and self.screen.is_current:
+        if self.is_attached:
             self._refresh_changed()
 
     def set_source(self, source: Source) -> None:

@@ -1,0 +1,371 @@
+"""The console's frame: panels, global keys, theme, pulse. Its one rule: no feature lives here; a panel has it.
+
+The picture moves by pulses: the bridge writes the model and says so; five times a second at most the panel in front is
+told which topics changed, at once where a fact arrived. Nothing is told while the operator holds the picture still.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.actions import parse
+from textual.app import App
+from textual.binding import BindingType
+from textual.dom import DOMNode
+from textual.screen import Screen
+from textual.theme import Theme
+
+from tui import themes
+from tui.actions import EVERYWHERE, LOG, MACHINES, MARKET, ROW, Action, Registry, rebind
+from tui.bindings import bindings
+from tui.bridge import Bridge
+from tui.clock import Clock
+from tui.model import Connection, Model
+from tui.panels import PANELS, PanelSpec
+from tui.render.cells import Glyphs, glyphs
+from tui.screens.base import NARROW, Panel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from core.client import EngineClient
+
+PULSE_S = 0.2
+SLOW_PULSES = 3
+"""Every so many pulses the curves are drawn too: about twice a second."""
+TICK_S = 1.0
+TOAST_S = 4.0
+UNDO_S = 5.0
+COPY_LIMIT_BYTES = 50_000
+"""Terminals cut or refuse a longer OSC 52."""
+HOME_OF: Mapping[str, str] = {MARKET: "market", ROW: "machines", MACHINES: "machines", LOG: "log"}
+"""The panel in which an action works that was called by name from elsewhere."""
+
+
+class Console(App[int], inherit_bindings=False):
+    """The application. Its exit value is the process's exit code."""
+
+    TITLE = "Understudy"
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = bindings(EVERYWHERE)
+    COMMAND_PALETTE_BINDING = ""
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+        (0, "-narrow"),
+        (NARROW, "-normal"),
+        (160, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-low"), (30, "-high")]
+
+    def __init__(
+        self,
+        engine: Callable[[], EngineClient],
+        *,
+        theme: str | None = None,
+        user_themes: Path | None = None,
+        keys: Mapping[str, Any] | None = None,
+        ascii_only: bool = False,
+        clock: Clock | None = None,
+        environment: Mapping[str, str] | None = None,
+        panels: Sequence[PanelSpec] = PANELS,
+    ) -> None:
+        """``engine`` is called once the first picture stands: the way to the engine is not on the way to it."""
+        self.theme_names: tuple[str, ...] = ()
+        super().__init__()
+        self.clock = clock or Clock()
+        self.registry: Registry = rebind(keys or {})
+        self.glyphs: Glyphs = glyphs(ascii_only)
+        self.ascii_only = ascii_only
+        self.model = Model(Connection("connecting", self.clock.now()))
+        self.panels = tuple(panels)
+        self.tabs = tuple(panel.tab for panel in panels)
+        self.paused_since: float | None = None
+        self.started: set[str] = set()
+        """Operations that were asked for here: quitting asks once while one of them runs."""
+        self.history: list[str] = []
+        self._make_engine = engine
+        self._engine: EngineClient | None = None
+        self._undo: tuple[float, Callable[[], Awaitable[None]]] | None = None
+        self._urgent = False
+        self._pulses = 0
+        self._slow: set[str] = set()
+        self._complaints = list(self.registry.complaints)
+        for panel in panels:
+            self.add_mode(panel.id, panel.factory())
+        self._choose_theme(theme, user_themes, environment or {})
+
+    def _choose_theme(self, wanted: str | None, user_themes: Path | None, environment: Mapping[str, str]) -> None:
+        loaded = themes.load(user_themes)
+        for made in loaded.themes.values():
+            self.register_theme(made)
+        self.theme_names = tuple(loaded.themes)
+        name, sentence = themes.choose(wanted, loaded.themes, environment)
+        self.theme = name
+        self._complaints += loaded.complaints + ([sentence] if sentence else [])
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Roles for a theme that brings none of its own, such as one of Textual's."""
+        current: Theme = self.current_theme
+        return {} if current.name in self.theme_names else themes.role_variables(current)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> EngineClient:
+        """The way to the engine."""
+        if self._engine is None:
+            self._engine = self._make_engine()
+        return self._engine
+
+    def on_mount(self) -> None:
+        """Show the first panel, and only then look for the engine."""
+        self.set_keymap(dict(self.registry.changed))
+        self.set_class(self.ascii_only, "-ascii")
+        self.switch_mode(self.panels[0].id)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.run_worker(self._follow(), name="bridge", group="bridge", exit_on_error=True)
+        self.set_interval(PULSE_S, self.pulse)
+        self.set_interval(TICK_S, self.tick)
+        for sentence in self._complaints:
+            self.say(sentence, "warning", keep=True)
+        self._complaints.clear()
+
+    async def _follow(self) -> None:
+        await Bridge(self.engine, self.model, self.model_changed, clock=self.clock).run()
+
+    def model_changed(self, urgent: bool) -> None:
+        """The bridge wrote the model; what is urgent is painted with the next frame."""
+        if urgent and not self._urgent:
+            self._urgent = True
+            self.call_later(self._pulse_now)
+
+    def _pulse_now(self) -> None:
+        self._urgent = False
+        self.pulse()
+
+    def pulse(self) -> None:
+        """Tell the panel in front what changed since the last pulse; the others remember it."""
+        if self.paused_since is not None:
+            return
+        self._pulses += 1
+        topics = self.model.take_dirty()
+        self._slow |= topics
+        slow = frozenset(self._slow) if self._pulses % SLOW_PULSES == 0 else frozenset()
+        if slow:
+            self._slow.clear()
+        if not topics and not slow:
+            return
+        shown = set(self.screen_stack)
+        for panel in self._standing():
+            if panel not in shown:
+                panel.missed(topics)
+                continue
+            if topics:
+                panel.pulse(topics)
+            if slow:
+                panel.pulse_slowly(slow)
+
+    def tick(self) -> None:
+        """A second went by."""
+        for screen in self.screen_stack:
+            if isinstance(screen, Panel) and screen.is_mounted:
+                screen.frame()
+                if self.paused_since is None:
+                    screen.tick()
+
+    def _standing(self) -> Iterable[Panel]:
+        for stack in self._screen_stacks.values():
+            yield from (screen for screen in stack if isinstance(screen, Panel) and screen.is_mounted)
+
+    # -- doing things --------------------------------------------------------------------------------------------------
+
+    @property
+    def panel(self) -> Panel | None:
+        """The panel in front, also when a dialog stands over it."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, Panel)), None)
+
+    async def perform(self, action: Action, arguments: Sequence[str] = ()) -> None:
+        """Do an action by name, going to its panel first when it needs another."""
+        node = self._target(action)
+        if node is None:
+            home = next((HOME_OF[place] for place in action.where if place in HOME_OF), None)
+            if home is None:
+                self.say(f"{action.label} does not apply here.", "warning")
+                return
+            await self.switch_mode(home)
+            node = self._target(action) or self
+        _, name, parameters = parse(action.do)
+        method = getattr(node, f"action_{name}", None)
+        if method is None:
+            self.say(f"{action.label} does not apply here.", "warning")
+            return
+        given = tuple(arguments) or parameters
+        try:
+            inspect.signature(method).bind(*given)
+        except TypeError:
+            self.say(f"{action.label} does not take {' '.join(arguments) or 'no argument'}: {action.help}", "warning")
+            return
+        result = method(*given)
+        if inspect.isawaitable(result):
+            await result
+
+    def _target(self, action: Action) -> DOMNode | None:
+        if EVERYWHERE in action.where:
+            return self
+        name = f"action_{parse(action.do)[1]}"
+        focused = self.screen.focused
+        chain: list[DOMNode] = list(focused.ancestors_with_self) if focused is not None else [self.screen]
+        panel = self.panel
+        if panel is not None and not set(action.where) & set(panel.places()):
+            return None
+        return next((node for node in chain if node is not self and hasattr(node, name)), None)
+
+    def say(self, text: str, severity: str = "information", *, keep: bool = False) -> None:
+        """The result of the operator's own key, as a note that goes by itself; one at a time unless ``keep``."""
+        if not keep:
+            self.clear_notifications()
+        kind = severity if severity in ("warning", "error") else "information"
+        self.notify(text, severity=kind, timeout=TOAST_S, markup=False)  # type: ignore[arg-type]
+
+    def complain(self, error: Exception) -> None:
+        """An error as a sentence and its next step."""
+        hint = getattr(error, "hint", "")
+        self.say(f"{error}\n{hint}" if hint else str(error), "error")
+
+    def offer_undo(self, text: str, undo: Callable[[], Awaitable[None]]) -> None:
+        """Say what was done and take it back if the operator presses undo within five seconds."""
+        self._undo = (self.clock.monotonic() + UNDO_S, undo)
+        self.clear_notifications()
+        self.notify(f"{text}   u undo {UNDO_S:.0f} s", timeout=UNDO_S, markup=False)
+
+    # -- global actions ------------------------------------------------------------------------------------------------
+
+    def action_panel(self, name: str) -> None:
+        """Bring a panel to the front; from within one of its details, go back to it."""
+        if self.current_mode == name:
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+        else:
+            self.switch_mode(name)
+
+    def action_retreat(self) -> None:
+        """Close what is open, one thing at a time; never quits."""
+        from tui.screens.front import close_front
+
+        if self.screen.maximized is not None:
+            self.screen.minimize()
+        elif not close_front(self) and len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def action_command(self) -> None:
+        """Open the command bar."""
+        from tui.screens.front import open_command
+
+        open_command(self)
+
+    def action_filter(self) -> None:
+        """Open the filter bar."""
+        from tui.screens.front import open_filter
+
+        open_filter(self)
+
+    def action_drawer(self) -> None:
+        """Open or close the newest events."""
+        from tui.screens.front import toggle_drawer
+
+        toggle_drawer(self)
+
+    @property
+    def drawer_open(self) -> bool:
+        """Whether the newest events are shown in the panel in front."""
+        return self.panel is not None and bool(self.panel.query("#drawer"))
+
+    def look_at_events(self) -> None:
+        """New events in the open drawer."""
+        from tui.screens.events import Drawer
+
+        if self.panel is not None:
+            self.panel.query_one(Drawer).look()
+
+    def action_help(self) -> None:
+        """Show the keys that work here."""
+        from tui.screens.help import Help
+
+        if self.panel is not None:
+            self.push_screen(Help(self.panel.scene, self.panel.places()))
+
+    def action_row_actions(self) -> None:
+        """Choose what to do with the row."""
+        from tui.screens.menu import open_menu
+
+        open_menu(self)
+
+    def action_zoom(self) -> None:
+        """Give the whole body to the pane with the focus, and back."""
+        screen: Screen[Any] = self.screen
+        if screen.maximized is not None:
+            screen.minimize()
+        elif screen.focused is not None:
+            screen.maximize(screen.focused)
+
+    def action_pause(self) -> None:
+        """Hold the picture still, or let it go on."""
+        self.paused_since = None if self.paused_since is not None else self.clock.now()
+        self.pulse()
+        self.tick()
+
+    def action_copy_row(self, as_json: bool) -> None:
+        """Copy the row to the terminal's clipboard (OSC 52), and say what was copied."""
+        panel = self.panel
+        text = (panel.row_json() if as_json else panel.row_text()) if panel is not None else ""
+        if not text:
+            self.say("There is nothing to copy here.", "warning")
+            return
+        if len(text.encode()) > COPY_LIMIT_BYTES:
+            self.say("This is too long for the terminal's clipboard (50 kB). Mark fewer rows.", "warning")
+            return
+        self.copy_to_clipboard(text)
+        lines = text.splitlines()
+        what = lines[0] if len(lines) == 1 else f"{len(lines)} lines: {lines[0]}"
+        self.say(f"copied {what[:80]}")
+
+    async def action_undo(self) -> None:
+        """Take the last step back while its note is shown."""
+        if self._undo is None or self.clock.monotonic() > self._undo[0]:
+            self.say("There is nothing to undo.")
+            return
+        undo, self._undo = self._undo[1], None
+        self.clear_notifications()
+        await undo()
+
+    def action_theme(self, name: str = "") -> None:
+        """Change the colours at once."""
+        if name in self.theme_names:
+            self.theme = name
+        else:
+            self.say(f"Themes: {', '.join(self.theme_names)}.", "warning" if name else "information")
+
+    def action_interrupt(self) -> None:
+        """Ctrl+c ends nothing by surprise."""
+        self.say("q quits the console; machines and engine go on.")
+
+    def action_leave(self) -> None:
+        """Quit; ask once while something that was started here runs."""
+        running = [
+            operation
+            for operation in (self.model.state.operations.get(id) for id in self.started)
+            if operation is not None and operation.state == "running"
+        ]
+        if not running:
+            self.exit(0)
+            return
+        from tui.screens.confirm import Question
+
+        what = ", ".join(
+            f"{operation.kind} {operation.workspace or operation.machine or ''}".strip() for operation in running
+        )
+        question = Question("Quit the console?", [f"Still running: {what}.", "It goes on without the console."], "quit")
+        self.push_screen(question, lambda yes: self.exit(0) if yes else None)
