@@ -1,4 +1,7 @@
-"""One simulated GPU: what it is, and the figures it shows from second to second. One rule: figures have inertia, like real ones."""
+"""One simulated GPU: what it is, and the figures it shows from second to second.
+
+One rule: figures have inertia, like real ones.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""The files a lab machine is furnished with before it boots: tools, accounts, host key, what /proc says of its hardware.
-One rule: everything lies under the machine's own directory, and a second boot keeps what the user put there."""
+"""The files a lab machine is furnished with before it boots: tools, accounts, host key, what /proc says of its
+hardware.
+
+One rule: everything lies under the machine's own directory, and a second boot keeps what the user put there.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,8 @@ from pathlib import Path
 
 import asyncssh
 
-from core.lab import smi
+from core.lab import procfs
 from core.lab.rootfs import OWN_DIRECTORIES, own_directory
-
-MIB = 1 << 20
-CPU_MODEL = "Understudy lab vCPU (simulated)"
 
 ACCOUNTS = {
     "passwd": "root:x:0:0:root:/root:{shell}\nops:x:0:0::/home/ops:{shell}\nnobody:x:65534:65534:nobody:/:/bin/false\n",
@@ -28,20 +28,6 @@ ACCOUNTS = {
 # Debian's /etc/profile would set PATH anew, without the lab's tools
 PROFILE = """export PATH={tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 if [ -n "$BASH_VERSION" ] && [ -n "$PS1" ]; then PS1='\\u@\\h:\\w\\$ '; fi
-"""
-
-DF = """#!/bin/sh
-# The machine's disk as its offer has it (simulated): used is real, size and free follow the offer.
-case "$*" in *-i*|*--inodes*|*--output*) exec {df} "$@";; esac
-unit=1024; head=1K-blocks
-for word in "$@"; do case "$word" in -h|-[a-zA-Z]*h*) unit=h; head=Size;; -m|-BM) unit=1048576; head=1M-blocks;;
--BG) unit=1073741824; head=1G-blocks;; -B1) unit=1; head=1B-blocks;; esac; done
-used_k=$(du -skx {workspace} 2>/dev/null | cut -f1)
-awk -v unit="$unit" -v head="$head" -v used="${{used_k:-0}}" -v size={size_k} -v mount={workspace} '
-function shown(k) {{ return unit == "h" ? sprintf("%.1fG", k / 1048576) : sprintf("%d", k * 1024 / unit) }}
-BEGIN {{ free = size - used; if (free < 0) free = 0
-printf "Filesystem     %12s %12s %12s Use%% Mounted on\\n", head, "Used", "Available"
-printf "/dev/lab       %12s %12s %12s %3d%% %s\\n", shown(size), shown(used), shown(free), 100 * used / size, mount }}'
 """
 
 
@@ -84,33 +70,27 @@ def _tools(root: Path, prefix: str, *, disk_gb: float, cores: int, passthrough: 
     if passthrough:
         (tools / "nvidia-smi").unlink(missing_ok=True)
     else:
-        # compiled once per boot: a script would be compiled at every call, 10 ms of 15
-        py_compile.compile(str(smi.__file__), cfile=str(tools / "smi.pyc"), doraise=True)
-        launch = f"exec {shlex.quote(python_command())} -I -S {shlex.quote(place + '/smi.pyc')}"
-        _script(tools / "nvidia-smi", f'#!/bin/sh\n{launch} "$@"\n')
+        _program(tools, place, "nvidia-smi", "smi")
     for name in ("python3", "python"):  # the image's Python: the lab's own, with its packages
         _script(tools / name, f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     _script(tools / "nproc", f"#!/bin/sh\n# simulated: as the offer has it\necho {int(cores)}\n")
-    workspace = shlex.quote(prefix + "/workspace")
-    real_df = "/usr/bin/df" if Path("/usr/bin/df").exists() else "/bin/df"
-    _script(tools / "df", DF.format(df=real_df, workspace=workspace, size_k=max(1, int(disk_gb * 1e9 / 1024))))
+    _program(tools, place, "df", "df", prefix, str(max(1, int(disk_gb * (1 << 20)))))
+
+
+def _program(tools: Path, place: str, name: str, module: str, *arguments: str) -> None:
+    """Install `core/lab/MODULE.py`, compiled: a script would be compiled at every call, 10 ms of 15."""
+    source = Path(__file__).with_name(module + ".py")
+    py_compile.compile(str(source), cfile=str(tools / f"{module}.pyc"), doraise=True)
+    words = [python_command(), "-I", "-S", f"{place}/{module}.pyc", *arguments]
+    _script(tools / name, f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
 
 
 def _hardware(root: Path, *, cores: int, ram_mib: int) -> None:
-    """What /proc shows of the machine in a root of its own; simulated."""
+    """What /proc shows of the machine in a root of its own; simulated, and from then on kept by the meter."""
     proc = root / ".lab" / "proc"
-    block = "processor\t: {0}\nvendor_id\t: Understudy\nmodel name\t: {1}\ncpu MHz\t\t: 2450.000\nphysical id\t: 0\nsiblings\t: {2}\ncore id\t\t: {0}\ncpu cores\t: {2}\n\n"
-    (proc / "cpuinfo").write_text("".join(block.format(i, CPU_MODEL, cores) for i in range(cores)))
-    (proc / "meminfo").write_text(meminfo(ram_mib, used_mib=ram_mib // 50))
-
-
-def meminfo(ram_mib: int, *, used_mib: int) -> str:
-    """The lines that `free` and psutil read; always the same length, so that it can be rewritten in place."""
-    total, used = ram_mib * 1024, min(used_mib, ram_mib) * 1024
-    values = {"MemTotal": total, "MemFree": total - used, "MemAvailable": total - used, "Buffers": 0, "Cached": 0,
-              "SwapCached": 0, "Active": used, "Inactive": 0, "SwapTotal": 0, "SwapFree": 0, "Dirty": 0, "Shmem": 0,
-              "SReclaimable": 0, "Slab": 0}  # fmt: skip
-    return "".join(f"{name + ':':<16}{value:>12} kB\n" for name, value in values.items())
+    (proc / "cpuinfo").write_text(procfs.cpuinfo(cores))
+    (proc / "meminfo").write_text(procfs.meminfo(ram_mib, used_mib=0))
+    (proc / "stat").write_text(procfs.stat(cores, busy_ticks=0, up_s=0.0))
 
 
 def _accounts(root: Path, prefix: str, hostname: str) -> None:

@@ -1,7 +1,10 @@
-"""The gate: every TCP port of every machine, passed through, with the network's faults. One rule: it knows nothing of SSH.
+"""The gate: every TCP port of every machine, passed through, with the network's faults.
 
-`python -m core.lab.gate SOCKET [--with-parent PID]`; newline-delimited JSON on a Unix socket, one answer per request. A drop in
-user space is not a cut cable: the kernel still acknowledges what the client sends, so only application heartbeats see it.
+One rule: it knows nothing of SSH.
+
+`python -m core.lab.gate SOCKET [--with-parent PID]`; newline-delimited JSON on a Unix socket, one answer per
+request. A drop in user space is not a cut cable: the kernel still acknowledges what the client sends, so only
+application heartbeats see it.
 """
 
 from __future__ import annotations

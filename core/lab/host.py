@@ -1,6 +1,7 @@
 """The async face of the lab's machines: boots, stops, breaks and heals real process trees behind real ports.
 
-One rule: a method returns when what it says is true on this host; what cannot be made true raises `OSError` with a sentence.
+One rule: a method returns when what it says is true on this host; what cannot be made true raises `OSError` with a
+sentence.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from core.lab import inside
+from core.lab.doors import FAULTS, Doors
 from core.lab.furnish import furnish, has_real_gpu, host_key, write_keys
-from core.lab.links import GateLink, KeeperLink, NoAnswer, end_process, open_or_spawn
+from core.lab.links import KeeperLink, NoAnswer, end_process, open_or_spawn
 from core.lab.processes import descendants, read_stat
 from core.lab.records import Record, Records
 from core.lab.specs import Booted, GpuSpec, MachineSpec
@@ -27,9 +29,7 @@ __all__ = ["Booted", "GpuSpec", "Host", "MachineSpec"]
 STOP_GRACE_S = 2.0  # what SIGTERM gives before SIGKILL; providers give 10
 SETTLE_LIMIT_S = 5.0
 SETTLE_POLL_S = 0.01
-NETWORK_FAULTS = {None: None, "drop": "drop", "link-down": "drop", "reset": "reset"}
 GPU_FAULTS = (None, "mismatch", "lost", "none", "hang")
-DOORS = ("direct", "proxy")
 
 
 def own_address(machine_id: str) -> str:
@@ -48,15 +48,13 @@ class Host:
         self._with_parent = with_parent
         self._records = Records(home / "machines")
         self._keeper = KeeperLink(home)
-        self._gate = GateLink(home)
+        self._doors = Doors(home, self._records, with_parent=with_parent)
         self._booted: dict[str, Booted] = {}
         self._deaths: asyncio.Queue[str] = asyncio.Queue()
         self._locks: dict[str, asyncio.Lock] = {}
         self._rise = asyncio.Lock()
-        self._guards: list[asyncio.Task[None]] = []
+        self._watches: set[asyncio.Task[None]] = set()
         self._hello: dict[str, Any] = {}
-        self._gate_pid = 0
-        self._closing = False
 
     @classmethod
     async def start(cls, home: Path, *, with_parent: bool) -> Host:
@@ -68,7 +66,7 @@ class Host:
         host = cls(home, with_parent=with_parent)
         await asyncio.to_thread(host._records.load)
         await host._raise_keeper()
-        await host._raise_gate()
+        await host._doors.start()
         for record in host._records.all():
             if record.state == "running" and record.id not in host._booted:
                 await host._died(record.id)
@@ -88,56 +86,41 @@ class Host:
         """The machines alive now, those adopted from an earlier front included."""
         return dict(self._booted)
 
-    # -- the two processes ---------------------------------------------------------------------------------------
+    # -- the keeper ----------------------------------------------------------------------------------------------
 
     async def _raise_keeper(self) -> None:
-        self._keeper.close()
-        await open_or_spawn(self._keeper, "core.lab.keeper", self._home, "keeper.sock", with_parent=self._with_parent)
-        self._hello = await self._keeper.request("hello")
-        for alive in self._hello["machines"]:
-            if record := self._records.get(str(alive["id"])):
-                record = self._records.put(replace(record, state="running", port=int(alive["port"])))
-                self._booted[record.id] = self._describe(record, alive)
-        self._guards.append(asyncio.create_task(self._guard_keeper()))
+        """Start or adopt it; nothing to do when the line is open."""
+        async with self._rise:
+            if self._keeper.is_open:
+                return
+            await open_or_spawn(
+                self._keeper, "core.lab.keeper", self._home, "keeper.sock", with_parent=self._with_parent
+            )
+            self._hello = await self._keeper.request("hello")
+            for alive in self._hello["machines"]:
+                if record := self._records.get(str(alive["id"])):
+                    record = self._records.put(replace(record, state="running", port=int(alive["port"])))
+                    self._booted[record.id] = self._describe(record, alive)
+            watch = asyncio.create_task(self._watch_keeper())
+            self._watches.add(watch)
+            watch.add_done_callback(self._watches.discard)
 
-    async def _raise_gate(self) -> None:
-        await self._gate.close()
-        is_new = await open_or_spawn(
-            self._gate, "core.lab.gate", self._home, "gate.sock", with_parent=self._with_parent
-        )
-        self._gate_pid = int((await self._gate.request("hello"))["pid"])
-        if is_new:
-            for record in self._records.all():
-                await self._open_doors(record)
-        self._guards.append(asyncio.create_task(self._guard_gate()))
-
-    async def _guard_keeper(self) -> None:
-        """The keeper's news, and its own end: then every machine has died."""
+    async def _watch_keeper(self) -> None:
+        """The keeper's news, and its own end: then every machine has died with it."""
         with contextlib.suppress(NoAnswer):
             await self._keeper.watch(self._died)
         self._keeper.close()
+        self._hello["pid"] = 0
         for machine_id in list(self._booted):
             await self._died(machine_id)
-
-    async def _guard_gate(self) -> None:
-        """A gate that dies takes connections along, not ports: the next one opens the same."""
-        with contextlib.suppress(NoAnswer):
-            await self._gate.wait_closed()
-        while not self._closing:
-            try:
-                await self._raise_gate()
-            except OSError:
-                await asyncio.sleep(SETTLE_LIMIT_S)
-            else:
-                return
 
     async def _ask_keeper(self, op: str, **fields: Any) -> dict[str, Any]:
         """As the link's request; a keeper that is gone is started again once."""
         try:
             return await self._keeper.request(op, **fields)
         except NoAnswer:
-            async with self._rise:
-                await self._raise_keeper()
+            self._keeper.close()
+            await self._raise_keeper()
             return await self._keeper.request(op, **fields)
 
     async def _died(self, machine_id: str) -> None:
@@ -148,37 +131,8 @@ class Host:
             fault = record.fault or "reset"  # nothing listens behind the gate: say so, unless it is silent already
             record = self._records.put(replace(record, state="dead", fault=fault))
             with contextlib.suppress(OSError):
-                await self._fault_doors(record)
+                await self._doors.apply(record)
             self._deaths.put_nowait(machine_id)
-
-    # -- the gate's doors of one machine -------------------------------------------------------------------------
-
-    async def _open_doors(self, record: Record) -> Record:
-        """Both ports, at their old numbers where these are free. Returns the record with the ports that they are."""
-        ports = []
-        for door, wanted in zip(DOORS, record.ports, strict=True):
-            fields = {"key": f"{record.id}/{door}", "host": "127.0.0.1", "target": ["127.0.0.1", record.target_port]}
-            try:
-                answer = await self._gate.request("open", port=wanted, **fields)
-            except NoAnswer:
-                raise
-            except OSError:  # someone else has that port now
-                answer = await self._gate.request("open", port=0, **fields)
-            ports.append(int(answer["address"][1]))
-        record = self._records.put(replace(record, ports=(ports[0], ports[1])))
-        await self._fault_doors(record)
-        return record
-
-    async def _fault_doors(self, record: Record) -> None:
-        for door in DOORS:
-            key = f"{record.id}/{door}"
-            await self._gate.request("shape", key=key, latency_s=record.latency_s, bytes_per_s=record.bytes_per_s)
-            await self._gate.request("fault", key=key, fault=NETWORK_FAULTS[record.fault])
-
-    async def _aim_doors(self, record: Record) -> None:
-        for door in DOORS:
-            target = ["127.0.0.1", record.target_port]
-            await self._gate.request("target", key=f"{record.id}/{door}", target=target)
 
     # -- a machine's life ----------------------------------------------------------------------------------------
 
@@ -235,7 +189,7 @@ class Host:
                 self._records.put(replace(record, state="dead"))
                 raise
             healed = replace(record, port=int(alive["port"]), impostor_port=0, fault=None, latency_s=0.0, bytes_per_s=0)
-            record = await self._open_doors(healed)
+            record = await self._doors.open(healed)
             self._booted[spec.id] = self._describe(record, alive)
             return self._booted[spec.id]
 
@@ -254,7 +208,7 @@ class Host:
                 await self._settled(lambda: set(descendants(booted.init_pid)) <= {booted.pid}, STOP_GRACE_S)
             await self._end(machine_id, quiet=True)
             if record := self._records.get(machine_id):
-                await self._fault_doors(self._records.put(replace(record, state="stopped", fault="reset")))
+                await self._doors.apply(self._records.put(replace(record, state="stopped", fault="reset")))
 
     async def _end(self, machine_id: str, *, quiet: bool) -> None:
         if quiet:
@@ -276,8 +230,7 @@ class Host:
         """The tree ends at once, ports close, files are removed. Unknown id: silent."""
         async with self._lock(machine_id):
             await self._end(machine_id, quiet=True)
-            for door in DOORS:
-                await self._gate.request("close", key=f"{machine_id}/{door}")
+            await self._doors.close_of(machine_id)
             self._records.forget(machine_id)
             directory = self._records.root(machine_id).parent
             if directory.is_dir():
@@ -287,7 +240,7 @@ class Host:
     async def kill(self, machine_id: str, *, power_off: bool) -> None:
         """The tree is killed; the network answers with resets, or (power_off) with silence. Reported by `deaths()`."""
         record = self._alive_record(machine_id)
-        await self._fault_doors(self._records.put(replace(record, fault="drop" if power_off else "reset")))
+        await self._doors.apply(self._records.put(replace(record, fault="drop" if power_off else "reset")))
         await self._end(machine_id, quiet=False)
 
     def _alive_record(self, machine_id: str) -> Record:
@@ -322,13 +275,13 @@ class Host:
         self, machine_id: str, *, fault: str | None, latency_s: float = 0.0, bytes_per_s: int = 0
     ) -> None:
         """fault: "drop" | "reset" | "link-down" | None; latency one way; rate per connection and direction, 0 = none."""
-        if fault not in NETWORK_FAULTS:
+        if fault not in FAULTS:
             raise OSError(f"the lab's network has no fault {fault!r}")
         record = self._records.get(machine_id)
         if record is None:
             raise OSError(f"the lab has no machine {machine_id}")
         changed = replace(record, fault=fault, latency_s=latency_s, bytes_per_s=bytes_per_s)
-        await self._fault_doors(self._records.put(changed))
+        await self._doors.apply(self._records.put(changed))
 
     async def wrong_host_key(self, machine_id: str, on: bool) -> None:
         """New connections meet another server with another host key; existing ones are reset. User processes live on."""
@@ -343,7 +296,7 @@ class Host:
                 spec = MachineSpec(impostor, impostor, (), "", "", 1, 1024, 1.0, tuple(keys.splitlines()), {}, "")
                 key = await asyncio.to_thread(self._furnish, spec)
                 port = int((await self._ask_keeper("boot", **self._boot_request(spec, key)))["port"])
-            await self._aim_doors(self._records.put(replace(record, impostor_port=port)))
+            await self._doors.aim(self._records.put(replace(record, impostor_port=port)))
             if not on:
                 await self._ask_keeper("end", id=impostor, quiet=True)
                 directory = self._records.root(impostor).parent
@@ -401,19 +354,18 @@ class Host:
 
     async def close(self, *, leave_running: bool) -> None:
         """Let go. Unless `leave_running`, all machines, keeper and gate end first and the sockets are removed."""
-        self._closing = True
-        for guard in self._guards:
-            guard.cancel()
-        await asyncio.gather(*self._guards, return_exceptions=True)
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         if not leave_running:
             for record in self._records.all():
                 if record.state == "running":
                     self._records.put(replace(record, state="stopped", fault="reset"))
             self._booted.clear()
-            await end_process(int(self._hello["pid"]))
-            await end_process(self._gate_pid)
+            if pid := int(self._hello["pid"]):
+                await end_process(pid)
         self._keeper.close()
-        await self._gate.close()
+        await self._doors.close(leave_running=leave_running)
 
 
 def impostor_of(machine_id: str) -> str:

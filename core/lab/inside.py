@@ -1,4 +1,7 @@
-"""Commands that the lab itself runs inside a machine, for its faults. One rule: they end within their time, whatever they do."""
+"""Commands that the lab itself runs inside a machine, for its faults.
+
+One rule: they end within their time, whatever they do.
+"""
 
 from __future__ import annotations
 

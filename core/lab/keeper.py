@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from core.lab import linuxns as ns
 from core.lab import machine, rootfs
 from core.lab.meter import Card, Meter, Metered
-from core.lab.processes import descendants, is_alive, kill_tree, read_stat, send, signal_tree
+from core.lab.processes import all_stats, descendants, is_alive, kill_tree, read_stat, send, signal_tree
 
 WARM = (asyncssh.scp, asyncssh.sftp, ed25519)
 PROTOCOL = 1  # raised when a front of another version could not talk to this keeper
@@ -98,11 +98,25 @@ def _fork_machine(plan: machine.Plan, listener: socket.socket) -> tuple[int, int
 class Keeper:
     """State and requests; `serve` is the loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
+        self.home = home
         self.machines: dict[str, Alive] = {}
         self.meter = Meter()
         self.watchers: set[socket.socket] = set()
         self.isolation, self.user_namespace, self.reason = rootfs.probe()
+        self._kill_strays()
+
+    def _kill_strays(self) -> None:
+        """Daemons of a keeper that was killed: without pid namespaces they outlive their init. Known by where they work."""
+        mark = b"\0WORKSPACE=" + os.fsencode(self.home / "machines") + b"/"
+        for stat in all_stats():
+            try:
+                environ = Path(f"/proc/{stat.pid}/environ").read_bytes()
+            except OSError:
+                continue
+            if mark in b"\0" + environ:
+                kill_tree(stat.pid)
+                send(stat.pid, signal.SIGKILL)
 
     def handle(self, client: socket.socket, request: Answer) -> Answer:
         """One request, one answer; an `OSError` becomes its sentence."""
@@ -152,6 +166,8 @@ class Keeper:
 
     def _boot(self, request: Answer) -> Answer:
         plan = self._plan(request)
+        if self.isolation == "plain" and (refusal := rootfs.refusal_of_plain()):
+            raise OSError(refusal)
         if plan.id in self.machines:
             return self._describe(self.machines[plan.id])
         machine.prepare_tmp(Path(plan.root))
@@ -166,12 +182,14 @@ class Keeper:
         started = read_stat(server)
         alive = Alive(plan.id, init, server, started.started_ticks if started else 0, port, plan)
         self.machines[plan.id] = alive
-        if not plan.passthrough:
-            cards = [Card(**card) for card in request["cards"]]
-            self.meter.add(
-                Metered(plan.id, init, Path(plan.root), cards, request["driver_version"], request["cuda_version"],
-                        int(request["ram_mib"])), time.monotonic(),
-            )  # fmt: skip
+        cards = [] if plan.passthrough else [Card(**card) for card in request["cards"]]
+        self.meter.add(
+            Metered(
+                id=plan.id, init=init, root=Path(plan.root), cards=cards, driver_version=request["driver_version"],
+                cuda_version=request["cuda_version"], ram_mib=request["ram_mib"], cores=plan.cores,
+                booted_at_s=time.monotonic(),
+            )
+        )  # fmt: skip
         return self._describe(alive)
 
     def _await_boot(self, ready: int, report: int) -> tuple[int, int]:
@@ -322,7 +340,7 @@ def main(path: Path, arguments: list[str]) -> None:
     ns.name_process("lab-keeper")
     ns.follow_parent(arguments)
     os.umask(0o077)
-    keeper = Keeper()
+    keeper = Keeper(path.parent)
     gc.collect()
     gc.freeze()  # the pages of imported code stay shared with every machine
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,4 +1,7 @@
-"""The front's lines to the keeper and the gate. One rule: an answer with an error becomes an `OSError` with that sentence."""
+"""The front's lines to the keeper and the gate.
+
+One rule: an answer with an error becomes an `OSError` with that sentence.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +74,10 @@ class KeeperLink:
         self._directory = directory
         self._socket: socket.socket | None = None
         self._lock = asyncio.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None
 
     async def _connected(self) -> socket.socket:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

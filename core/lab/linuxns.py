@@ -1,4 +1,7 @@
-"""The Linux system calls the lab's machines need, by ctypes. One rule: every failure is an `OSError` that names the call."""
+"""The Linux system calls the lab's machines need, by ctypes.
+
+One rule: every failure is an `OSError` that names the call.
+"""
 
 from __future__ import annotations
 
@@ -88,6 +91,14 @@ def become_subreaper() -> None:
 def name_process(name: str) -> None:
     """What `ps -o comm` shows; 15 bytes."""
     _check(_libc.prctl(PR_SET_NAME, os.fsencode(name)[:15], 0, 0, 0), "prctl NAME")
+
+
+def retitle_process(title: str) -> None:
+    """What `ps` shows as the command line: the memory of our arguments, written over (proc_pid_stat(5), fields 48, 49)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    if end - start > 1:
+        ctypes.memmove(start, os.fsencode(title)[: end - start - 1].ljust(end - start, b"\0"), end - start)
 
 
 def mapping_to_root() -> Callable[[], None]:

@@ -1,4 +1,7 @@
-"""A lab machine: init and the SSH server below it. One rule: the server's fate is the machine's; stopped, all stop; dead, all die."""
+"""A lab machine: init and the SSH server below it.
+
+One rule: the server's fate is the machine's; stopped, all stop; dead, all die.
+"""
 
 from __future__ import annotations
 
@@ -108,6 +111,7 @@ def _become_init(plan: Plan, report: int) -> None:
 def run(plan: Plan, listener: socket.socket, ready: int, report: int) -> None:
     """In a fresh fork of the keeper; never returns. Writes {"init": pid} to `report`, one byte to `ready` when serving."""
     ns.name_process("lab-init")
+    ns.retitle_process(f"understudy-lab machine {plan.id}: init")
     os.setsid()
     os.umask(0o022)
     _limit_cores(plan.cores)
@@ -121,6 +125,7 @@ def run(plan: Plan, listener: socket.socket, ready: int, report: int) -> None:
         mirror(server_pid)
     ns.die_with_parent()
     ns.name_process("lab-sshd")
+    ns.retitle_process(f"understudy-lab machine {plan.id}: sshd")
     os.close(report)
     if sys.version_info < (3, 12):
         # the thread-per-child watcher of 3.11 would give every session a thread of the server

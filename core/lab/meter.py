@@ -1,9 +1,10 @@
 """The meter: once a second, what every machine's GPUs would show, from what its processes really do.
+
 One rule: a reading is derived from /proc alone; no process, no utilisation.
 
-What counts as a GPU workload: a process with LAB_VRAM_MIB in its environment, or with a file `.lab/vram/PID` (MiB, the pid
-as the machine sees it), or one that has libtorch mapped (its resident memory then stands for VRAM). Shells and launchers
-that only inherit the variable are none, and a workload's children count as part of it.
+What counts as a GPU workload: a process with LAB_VRAM_MIB in its environment, or with a file `.lab/vram/PID` (MiB,
+the pid as the machine sees it), or one that has libtorch mapped (its resident memory then stands for VRAM). Shells
+and launchers that only inherit the variable are none, and a workload's children count as part of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.lab import procfs
 from core.lab.card import Card, Shown
 from core.lab.processes import TICKS_PER_S, Stat, below, children_by_parent, inner_pid
 
@@ -40,10 +42,13 @@ class Metered:
     driver_version: str
     cuda_version: str
     ram_mib: int
+    cores: int
+    booted_at_s: float
     fault: str | None = None
     shown: list[Shown] = field(default_factory=list)
     known: dict[tuple[int, int], Known] = field(default_factory=dict)
     read_at_s: float = 0.0
+    spent_ticks: int = 0
 
 
 @dataclass
@@ -117,9 +122,9 @@ class Meter:
     def __init__(self) -> None:
         self._machines: dict[str, Metered] = {}
 
-    def add(self, metered: Metered, now_s: float) -> None:
+    def add(self, metered: Metered) -> None:
         metered.shown = [Shown(card) for card in metered.cards]
-        metered.read_at_s = now_s
+        metered.read_at_s = metered.booted_at_s
         self._machines[metered.id] = metered
         self._write(metered, [])
 
@@ -128,9 +133,9 @@ class Meter:
 
     def set_fault(self, machine_id: str, fault: str | None) -> None:
         """Shown at once. Raises OSError for a machine without simulated GPUs."""
-        if machine_id not in self._machines:
+        metered = self._machines.get(machine_id)
+        if metered is None or not metered.cards:
             raise OSError(f"machine {machine_id} has no simulated GPU: it is not running, or its GPU is real")
-        metered = self._machines[machine_id]
         metered.fault = fault
         self._write(metered, self._rows(metered, []))
 
@@ -142,11 +147,30 @@ class Meter:
         for metered in self._machines.values():
             elapsed_s = max(now_s - metered.read_at_s, 1e-3)
             metered.read_at_s = now_s
-            workloads = self._workloads(metered, below(metered.init, family), elapsed_s, now_s)
+            tree = below(metered.init, family)
+            workloads = self._workloads(metered, tree, elapsed_s, now_s)
             for index, shown in enumerate(metered.shown):
                 mine = [w for w in workloads if index in w.gpus]
                 shown.step(min(1.0, sum(w.busy for w in mine)), sum(w.used_mib for w in mine), elapsed_s)
             self._write(metered, self._rows(metered, workloads))
+            self._write_proc(metered, tree, now_s)
+
+    @staticmethod
+    def _write_proc(metered: Metered, tree: list[Stat], now_s: float) -> None:
+        """Memory and CPU of this machine alone, in place: the files are bound over its /proc/meminfo and /proc/stat."""
+        used_mib = sum(stat.resident_bytes for stat in tree) >> 20
+        spent = sum(stat.own_ticks + stat.reaped_ticks for stat in tree)
+        metered.spent_ticks = max(metered.spent_ticks, spent)  # a counter: it never falls, whoever left
+        up_s = now_s - metered.booted_at_s
+        texts = {
+            "meminfo": procfs.meminfo(metered.ram_mib, used_mib=used_mib),
+            "stat": procfs.stat(metered.cores, busy_ticks=metered.spent_ticks, up_s=up_s),
+        }
+        for name, text in texts.items():
+            try:
+                _overwrite(metered.root / ".lab" / "proc", name, text)
+            except OSError as error:
+                log.warning("machine %s: /proc/%s could not be kept: %s", metered.id, name, error)
 
     def _workloads(self, metered: Metered, tree: list[Stat], elapsed_s: float, now_s: float) -> list[Workload]:
         files = _vram_files(metered.root)
@@ -232,6 +256,19 @@ def _replace(directory: Path, name: str, text: str) -> None:
             os.fchmod(new, 0o644)
             file.write(text.encode())
         os.replace(name + ".new", name, src_dir_fd=where, dst_dir_fd=where)
+    finally:
+        os.close(where)
+
+
+def _overwrite(directory: Path, name: str, text: str) -> None:
+    """One write of the same length into the same inode, without following links."""
+    where = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=where)
+        try:
+            os.pwrite(file, text.encode(), 0)
+        finally:
+            os.close(file)
     finally:
         os.close(where)
 

@@ -1,4 +1,7 @@
-"""Trees of processes, read from /proc. One rule: stop before you kill, until a pass finds nobody new, so that nothing outruns it."""
+"""Trees of processes, read from /proc.
+
+One rule: stop before you kill, until a pass finds nobody new, so that nothing outruns it.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""What a lab machine sees as `/`: its own directory, and a read-only choice of the host's system. One rule: what is not listed here is not shown."""
+"""What a lab machine sees as `/`: its own directory, and a read-only choice of the host's system.
+
+One rule: what is not listed here is not shown.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
@@ -196,13 +198,32 @@ def probe() -> tuple[str, bool, str]:
         return "plain", False, "LAB_ISOLATION=plain asks for it"
     if not sys.platform.startswith("linux"):
         return "plain", False, "namespaces exist on Linux only"
-    reasons = []
-    with contextlib.suppress(OSError):
+    try:
         keep = python_directories()
-        for user_namespace in (False, True) if os.geteuid() == 0 else (True,):
-            reason = _probe_once(keep, user_namespace=user_namespace)
-            if not reason:
-                return "ns", user_namespace, ""
-            reasons.append(reason)
-        return "plain", False, "; ".join(reasons)
-    return "plain", False, "Python is not readable for this user"
+    except OSError as error:
+        return "plain", False, str(error)
+    reasons = []
+    for user_namespace in (False, True) if os.geteuid() == 0 else (True,):
+        reason = _probe_once(keep, user_namespace=user_namespace)
+        if not reason:
+            return "ns", user_namespace, ""
+        reasons.append(reason)
+    return "plain", False, "; ".join(reasons)
+
+
+def _is_container() -> bool:
+    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "container" in os.environ:
+        return True
+    words = ("docker", "kubepods", "containerd", "lxc", "libpod")
+    return any(word in Path("/proc/1/cgroup").read_text() for word in words)
+
+
+def refusal_of_plain() -> str:
+    """Why machines without namespaces are not started here; empty when they may be. As root, whoever logs in to one
+    would be root on this host."""
+    if os.geteuid() != 0 or os.environ.get("LAB_ISOLATION") == "plain" or _is_container():
+        return ""
+    return (
+        "without namespaces a lab machine's root would be this host's root: run the lab as an ordinary user, "
+        "in a container, or with LAB_ISOLATION=plain"
+    )

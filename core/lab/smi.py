@@ -1,7 +1,10 @@
-"""The lab's nvidia-smi, compiled into every machine. One rule: it only formats; the figures come from the meter's state file.
+"""The lab's nvidia-smi, compiled into every machine.
 
-Runs as `python -I -S smi.pyc` with nothing imported at start but sys and os, because it starts once a call. Formats, field
-names, sentences and exit codes are those of drivers 555 to 590; what it prints is simulated and is labelled so by its reader.
+One rule: it only formats; the figures come from the meter's state file.
+
+Runs as `python -I -S smi.pyc` with nothing imported at start but sys and os, because it starts once a call.
+Formats, field names, sentences and exit codes are those of drivers 555 to 590; what it prints is simulated and is
+labelled so by its reader.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a machine is asked to be, and what it became. One rule: plain values, the words of a provider's offer."""
+"""What a machine is asked to be, and what it became.
+
+One rule: plain values, the words of a provider's offer.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """The SSH server of one lab machine: real shells, terminals, files and forwards by asyncssh.
-One rule: a session ends as sshd ends it, when the child has exited and its output is closed, or when the client is gone."""
+
+One rule: a session ends as sshd ends it, when the child has exited and its output is closed, or when the client is
+gone.
+"""
 
 from __future__ import annotations
 
