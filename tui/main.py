@@ -1,5 +1,5 @@
-"""The console's entry. Its one rule: the first picture stands before the toolkit is imported, and every way out restores
-the terminal and leaves at most one sentence.
+"""The console's entry. Its one rule: the first picture stands before the toolkit is imported, and every way
+out restores the terminal and leaves at most one sentence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The first picture, before anything is imported. Its one rule: the standard library's smallest part, and plain escapes.
+"""The first picture, before anything is imported. Its one rule: plain escapes and next to no imports.
 
 Importing the toolkit takes most of the start; a title and a word of what is going on stand in the meantime. The toolkit
 then takes the screen over; where it never does, `take_back` restores it.

@@ -168,7 +168,7 @@ async def test_an_unknown_command_names_its_neighbours(console: Console) -> None
         await settle(console, pilot)
         await pilot.press("colon", *"markt", "enter")
         await settle(console, pilot)
-        assert "Near: market" in [note.message for note in console._notifications][0]
+        assert "Near: market" in next(note.message for note in console._notifications)
 
 
 async def test_pause_holds_the_picture_and_says_for_how_long(console: Console, engine: Any, clock: Any) -> None:

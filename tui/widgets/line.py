@@ -10,7 +10,6 @@ from textual.message import Message
 from textual.widgets import Input
 
 
-
 class Line(Input, inherit_bindings=False):
     """An input of one line with a history and completion; enter says `Done`, escape says `Left`.
 
