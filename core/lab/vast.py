@@ -183,7 +183,8 @@ class VastFront:
 
     def _owner(self, token: str) -> int | None:
         for contract in self.context.world.state.contracts.values():
-            if contract.api_key and secrets.compare_digest(contract.api_key.encode(), token.encode()):
+            alive = contract.api_key and contract.destroyed_at is None
+            if alive and secrets.compare_digest(contract.api_key.encode(), token.encode()):
                 return contract.id
         return None
 
