@@ -40,8 +40,8 @@ INSTANCE: dict[str, Any] = {
     "intended_status": "running", "cur_state": "running", "next_state": "running",
     "status_msg": "success, running x/ssh", "is_bid": False, "gpu_name": "RTX 4090", "num_gpus": 1, "gpu_ram": 24564,
     "dph_total": 0.42, "storage_total_cost": 0.0111, "geolocation": "Texas, US", "public_ipaddr": " 203.0.113.9\n",
-    "ports": {"22/tcp": [{"HostIp": "203.0.113.9", "HostPort": "41022"}]}, "ssh_host": "ssh5.vast.ai", "ssh_port": 10456,
-    "image_runtype": "ssh_direc ssh_proxy", "driver_version": "570.86.15", "cuda_max_good": 12.8, "disk_space": 40,
+    "ports": {"22/tcp": [{"HostIp": "203.0.113.9", "HostPort": "41022"}]}, "ssh_host": "ssh5.vast.ai",
+    "ssh_port": 10456, "image_runtype": "ssh_direc ssh_proxy", "driver_version": "570.86.15", "cuda_max_good": 12.8, "disk_space": 40,
     "disk_bw": 3100.5, "inet_down": 902.7, "start_date": 1789000000.1, "extra_env": [["A", "B"]],
 }  # fmt: skip
 PAGE = "<html><head><title>502</title></head><body>Bad gateway</body></html>"
