@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.client import EngineClient
+    from core.home import Home
 
 PULSE_S = 0.2
 SLOW_PULSES = 3
@@ -67,6 +68,7 @@ class Console(App[int], inherit_bindings=False):
         keys: Mapping[str, Any] | None = None,
         ascii_only: bool = False,
         clock: Clock | None = None,
+        home: Home | None = None,
         environment: Mapping[str, str] | None = None,
         panels: Sequence[PanelSpec] = PANELS,
     ) -> None:
@@ -74,6 +76,7 @@ class Console(App[int], inherit_bindings=False):
         self.theme_names: tuple[str, ...] = ()
         super().__init__()
         self.clock = clock or Clock()
+        self.home = home
         self.registry: Registry = rebind(keys or {})
         self.glyphs: Glyphs = glyphs(ascii_only)
         self.ascii_only = ascii_only
@@ -222,6 +225,18 @@ class Console(App[int], inherit_bindings=False):
         if panel is not None and not set(action.where) & set(panel.places()):
             return None
         return next((node for node in chain if node is not self and hasattr(node, name)), None)
+
+    def show_log(self, about: str) -> None:
+        """Bring the log to the front, with only what its filter ``about`` lets through."""
+        self.switch_mode("log")
+
+        def narrow() -> None:
+            panel = self.panel
+            if panel is not None:
+                panel.filter_text = about
+                panel.apply_filter(about)
+
+        self.call_after_refresh(narrow)
 
     def say(self, text: str, severity: str = "information", *, keep: bool = False) -> None:
         """The result of the operator's own key, as a note that goes by itself; one at a time unless ``keep``."""

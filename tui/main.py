@@ -60,6 +60,7 @@ def _console(home: Home, theme: str | None, ascii_only: bool, keys: Mapping[str,
         user_themes=home.themes,
         keys=keys,
         ascii_only=ascii_only,
+        home=home,
         environment=environment,
     )
 
