@@ -92,8 +92,8 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabSettings(msgspec.Struct, frozen=True, kw_only=True):
-    seed: Annotated[int, Meta(ge=0, description="Which world: the same seed, the same hosts and prices.")] = 1
-    boot_s: Annotated[float, Meta(ge=0, description="Typical seconds from rented to running.")] = 8.0
+    seed: Annotated[int, Meta(ge=0, description="Which world: the same seed, the same hosts and prices.")] = 7
+    boot_s: Annotated[float, Meta(ge=0, description="Seconds from rented to running: 0 differs around 8.")] = 0.0
     speed: Annotated[float, Meta(gt=0, description="How fast the world's time runs.")] = 1.0
     pacing: Annotated[
         Literal["real", "off"], Meta(description="Whether calls are paced as the real API paces them.")

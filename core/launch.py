@@ -142,13 +142,15 @@ def start_lab(
     pacing: str,
     with_parent: bool = False,
 ) -> Started:
-    """Makes this a lab home for good, starts its lab and returns at once."""
+    """Makes this a lab home for good, starts its lab and returns at once. `boot_s` 0: boots differ, as real ones do."""
     home.create()
     home.lab_mark.touch(mode=0o600)
     home.lab_dir.mkdir(mode=0o700, exist_ok=True)
     home.lab_dir.chmod(0o700)
-    arguments = ["-m", "core.lab", "up", "--home", str(home.state), "--seed", str(seed), "--boot-s", f"{boot_s:g}"]
+    arguments = ["-m", "core.lab", "up", "--home", str(home.state), "--seed", str(seed)]
     arguments += ["--speed", f"{speed:g}", "--pacing", pacing]
+    if boot_s:
+        arguments += ["--boot-s", f"{boot_s:g}"]
     if with_parent:
         arguments.append("--with-parent")
     return _start(home, arguments, home.lab_dir / "lab.log")
