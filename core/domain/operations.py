@@ -22,6 +22,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """`order`: what it was asked with, so that it can be started again by whoever finds it running and unstarted."""
+
     id: str
     kind: str
     state: OperationState
@@ -33,6 +35,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     result: dict[str, Any] = {}
     steps: tuple[Step, ...] = ()
+    order: dict[str, Any] = {}
 
 
 def with_step(operation: Operation, step: Step) -> Operation:

@@ -46,6 +46,7 @@ _MACHINE_STATES: dict[str, str] = {
     "machine_started": "booting",
     "machine_refused": "destroying",
     "machine_destroying": "destroying",
+    "surplus_found": "destroying",
     "machine_destroyed": "destroyed",
     "machine_failed": "failed",
 }
@@ -156,6 +157,7 @@ def _operation_started(state: State, fact: Fact, changed: Changed) -> None:
         workspace=fact.workspace,
         machine=fact.machine,
         actor=fact.actor,
+        order=fact.detail.get("order") or {},
     )
     changed.add(("operations", fact.operation))
 

@@ -188,6 +188,17 @@ class Vast:
             if not await self._has_key(words[1]):
                 raise
 
+    async def attach_key(self, provider_id: str, public_key: str) -> None:
+        """Adds the key to one running instance; one that has it already says so and is left."""
+        words = public_key.split()
+        path = self._machine_path(provider_id)
+        answer = await self._http.call(KEYS, f"{path}ssh/")
+        if not any(words[1] in text for text in _strings(answer.body)):
+            await self._http.call(ADD_KEY, f"{path}ssh/", json={"ssh_key": " ".join(words)})
+
+    async def set_label(self, provider_id: str, label: str) -> None:
+        await self._http.call(MANAGE, self._machine_path(provider_id), json={"label": label})
+
     async def account(self) -> Account:
         body = (await self._http.call(ACCOUNT, "/api/v0/users/current/")).body
         if not isinstance(body, dict):

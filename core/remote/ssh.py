@@ -7,6 +7,8 @@ raise is mapped here, once.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,6 +101,12 @@ class Connection:
     async def open_sftp(self) -> asyncssh.SFTPClient:
         with translated(self.machine_id):
             return await self._ssh.start_sftp_client()
+
+    @property
+    def fingerprint(self) -> str:
+        """The host key as OpenSSH prints it: `SHA256:` and the base64 digest without padding."""
+        digest = hashlib.sha256(base64.b64decode(self.host_key.split()[1])).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
     @property
     def is_open(self) -> bool:

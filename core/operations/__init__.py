@@ -1,0 +1,1 @@
+"""What takes several steps: durable workflows, one file each. They do, and say what they did as facts."""

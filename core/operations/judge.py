@@ -1,0 +1,124 @@
+"""Judging: what the machine showed against what its offer said. The measuring is here, the comparison is pure.
+
+One rule: too little is a lie, more is not; a value that nobody could measure is not held against it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from core.domain.gpus import canonical
+from core.remote.agent_client import AgentChannel, AgentHello
+from core.remote.speed import measure_upload
+from core.remote.ssh import Connection
+
+UPLOAD_BYTES = 4 * 1024 * 1024
+MBPS_CAP = 40.0  # MB/s: beyond it the ends of one SSH stream are what is measured, not the machine's network
+
+
+class Tolerances(Protocol):
+    disk_tolerance: float
+    vram_tolerance: float
+    net_tolerance: float
+    judge_network: bool
+
+
+class Advertised(msgspec.Struct, frozen=True, kw_only=True):
+    gpu: str
+    gpu_count: int
+    vram_mib: int
+    driver_version: str | None
+    cuda_max: float | None
+    disk_gb: float | None
+    disk_mbps: float | None
+    inet_down_mbps: float | None
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Disk sizes in GB, speeds in MB/s (disk) and Mbit/s (network)."""
+
+    disk_gb: float | None = None
+    disk_write_mbps: float | None = None
+    upload_mbps: float | None = None
+
+
+async def verdict(
+    channel: AgentChannel, connection: Connection, advertised: Advertised, rules: Tolerances
+) -> tuple[str | None, str]:
+    """(reason to give it back or None, what was found). Raises MachineError leaves when it is lost meanwhile."""
+    hello = channel.hello
+    reason = gpu_lie(hello, advertised, rules)
+    if reason is not None:
+        return reason, ""
+    facts = await channel.measure_disk()
+    rate = await measure_upload(connection, UPLOAD_BYTES) if rules.judge_network else None
+    measured = Measured(
+        disk_gb=facts.total_gb,
+        disk_write_mbps=facts.write_mb_per_s,
+        upload_mbps=None if rate is None else rate * 8 / 1e6,
+    )
+    found = (
+        f"{hello.gpu_count}x {hello.gpu_name}, driver {hello.driver_version or '–'}, CUDA {hello.cuda_version or '–'}"
+    )
+    return slow_lie(measured, advertised, rules), found
+
+
+def gpu_lie(hello: AgentHello, advertised: Advertised, rules: Tolerances) -> str | None:
+    """Number, model, memory, driver and CUDA as advertised; the first that is not, in words."""
+    if hello.gpu_problem:
+        return f"its GPUs do not work: {hello.gpu_problem}"
+    if hello.gpu_count < advertised.gpu_count:
+        return f"it has {hello.gpu_count} GPUs, {advertised.gpu_count} were advertised"
+    vram = hello.vram_mib
+    if vram is not None and vram < advertised.vram_mib * (1 - rules.vram_tolerance):
+        return f"its GPUs have {vram:.0f} MiB, {advertised.vram_mib} were advertised"
+    have, said = canonical(hello.gpu_name, int(vram or 0)), canonical(advertised.gpu, advertised.vram_mib)
+    if hello.gpu_name and have.casefold().split() != said.casefold().split() and not _same_model(have, said):
+        return f"its GPU is a {hello.gpu_name}, a {advertised.gpu} was advertised"
+    if advertised.driver_version and hello.driver_version and _older(hello.driver_version, advertised.driver_version):
+        return f"its driver is {hello.driver_version}, {advertised.driver_version} was advertised"
+    if advertised.cuda_max and hello.cuda_version and _number(hello.cuda_version) < advertised.cuda_max - 0.05:
+        return f"its driver offers CUDA {hello.cuda_version}, {advertised.cuda_max} was advertised"
+    return None
+
+
+def slow_lie(measured: Measured, advertised: Advertised, rules: Tolerances) -> str | None:
+    """Disk and network as advertised within tolerance; a cap keeps our own stream from being what is judged."""
+    if (
+        advertised.disk_gb is not None
+        and measured.disk_gb is not None
+        and measured.disk_gb < advertised.disk_gb * (1 - rules.disk_tolerance)
+    ):
+        return f"its disk has {measured.disk_gb:.1f} GB, {advertised.disk_gb:.0f} were rented"
+    if advertised.disk_mbps is not None and measured.disk_write_mbps is not None:
+        expected = min(advertised.disk_mbps, MBPS_CAP) * (1 - rules.disk_tolerance)
+        if measured.disk_write_mbps < expected:
+            return f"its disk writes {measured.disk_write_mbps:.0f} MB/s, {advertised.disk_mbps:.0f} were advertised"
+    if advertised.inet_down_mbps is not None and measured.upload_mbps is not None:
+        expected = min(advertised.inet_down_mbps, MBPS_CAP * 8) * (1 - rules.net_tolerance)
+        if measured.upload_mbps < expected:
+            return (
+                f"its network takes {measured.upload_mbps:.0f} Mbit/s, {advertised.inet_down_mbps:.0f} were advertised"
+            )
+    return None
+
+
+def _same_model(have: str, said: str) -> bool:
+    """Marketing prefixes and suffixes aside: "NVIDIA GeForce RTX 4090" is "RTX 4090"."""
+    noise = {"nvidia", "geforce", "tesla", "graphics", "device", "generation", "laptop"}
+    clean = [{w for w in name.casefold().replace("-", " ").split() if w not in noise} for name in (have, said)]
+    return clean[0] == clean[1] or (bool(clean[1]) and clean[1] <= clean[0])
+
+
+def _older(have: str, said: str) -> bool:
+    """Whether the major branch of a driver version is lower."""
+    return _number(have.split(".")[0]) < _number(said.split(".")[0])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(".".join(text.split(".")[:2]))
+    except ValueError:
+        return 0.0

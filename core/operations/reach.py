@@ -1,0 +1,78 @@
+"""Reaching machines: one SSH connection and one agent channel each, shared by operations and watchers.
+
+One rule: a host key that changed stops everything on that machine; nothing is sent to it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from core.domain.errors import Unreachable
+from core.providers.base import Address
+from core.remote.agent_client import AgentChannel, AgentOrders
+from core.remote.ssh import Address as SshAddress
+from core.remote.ssh import Connection, connect
+
+
+class Reach:
+    """Connections by machine id. `clock` is the engine's, for the time of receipt of readings."""
+
+    def __init__(self, *, identity: Path, known_hosts: Path, clock: Callable[[], float]) -> None:
+        self.identity = identity
+        self.known_hosts = known_hosts
+        self._clock = clock
+        self._connections: dict[str, Connection] = {}
+        self._channels: dict[str, AgentChannel] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def connection(self, machine_id: str, addresses: Sequence[Address], *, timeout_s: float = 20.0) -> Connection:
+        """The machine's connection, made when there is none. Raises Unreachable or HostKeyChanged."""
+        async with self._locks.setdefault(machine_id, asyncio.Lock()):
+            have = self._connections.get(machine_id)
+            if have is not None and have.is_open:
+                return have
+            if not addresses:
+                raise Unreachable("It has no address yet.", machine_id=machine_id)
+            targets = [SshAddress(a.host, a.port, a.user) for a in addresses]
+            made = await connect(
+                machine_id,
+                targets,
+                identity=self.identity,
+                known_hosts=self.known_hosts,
+                timeout_s=timeout_s,
+            )
+            self._connections[machine_id] = made
+            return made
+
+    async def agent(self, machine_id: str, addresses: Sequence[Address], *, timeout_s: float = 30.0) -> AgentChannel:
+        """The machine's agent, started or re-adopted. Raises MachineError leaves."""
+        connection = await self.connection(machine_id, addresses, timeout_s=timeout_s)
+        async with self._locks[machine_id]:
+            have = self._channels.get(machine_id)
+            if have is not None and not have.closed:
+                return have
+            try:
+                async with asyncio.timeout(timeout_s):
+                    made = await AgentChannel.open(connection, orders=AgentOrders(), clock=self._clock)
+            except TimeoutError as e:
+                raise Unreachable(f"Its agent did not start within {timeout_s:.0f} s.", machine_id=machine_id) from e
+            self._channels[machine_id] = made
+            return made
+
+    def channel(self, machine_id: str) -> AgentChannel | None:
+        have = self._channels.get(machine_id)
+        return None if have is None or have.closed else have
+
+    async def drop(self, machine_id: str) -> None:
+        """Closes what is open to the machine. Its agent and its work go on."""
+        channel, connection = self._channels.pop(machine_id, None), self._connections.pop(machine_id, None)
+        if channel is not None:
+            await channel.close()
+        if connection is not None:
+            await connection.close()
+
+    async def close(self) -> None:
+        for machine_id in list(self._connections):
+            await self.drop(machine_id)
