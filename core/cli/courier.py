@@ -6,9 +6,6 @@ The sender says what there is, the receiver which files it wants from which byte
 says what came. A file comes in chunks: four bytes of length, then so many bytes; 0 ends it.
 """
 
-# It also runs on Python 3.8, and its paths are texts of two machines:
-# ruff: noqa: PTH, UP006, UP035
-
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +15,6 @@ import os
 import stat
 import sys
 from typing import Any, BinaryIO, Callable, List
-
 
 CHUNK_BYTES = 256 * 1024
 LINE_BYTES_MAX = 64 * 1024  # of an entry: a path and a link's target
