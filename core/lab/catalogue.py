@@ -21,7 +21,7 @@ LIES: dict[str, str] = {
     "driver": "runs an older driver than it advertises",
     "cuda": "supports an older CUDA than it advertises",
     "disk-space": "gives a quarter of the disk that was rented",
-    "disk-speed": "writes its disk far slower than it advertises",
+    "disk-speed": "advertises a disk many times faster than it has",
     "network-speed": "moves a hundredth of the network traffic that it advertises",
     "no-boot": "stays in loading for ever",
     "oci-error": "fails to create the container and stays in created",
@@ -57,6 +57,8 @@ _CPUS = (
 _BOARDS = ("ROMED8-2T", "H12SSL-i", "MZ32-AR0-00", "X12DPG-OA6", "WRX80 Creator")
 # driver branch and the CUDA version it brings; Blackwell needs 570 or later
 _DRIVERS = (("550.144.03", 12.4), ("565.57.01", 12.7), ("570.86.15", 12.8), ("580.65.06", 13.0))
+# more than any host of this lab can write, so that the lie is one wherever the lab runs
+LIED_DISK_MB_S = 48_000.0
 OLD_DRIVER, OLD_CUDA = "535.183.01", 12.2
 
 # driver name of the model, then the number of GPUs of each host that has it
@@ -163,7 +165,7 @@ def _host(rng: random.Random, number: int, gpu: GpuModel, count: int, lie: str |
         board=rng.choice(_BOARDS),
         ram_mib=max(32, 2 ** rng.randrange(6, 9)) * 1007 * max(1, count // 2),
         disk_gb=round(rng.uniform(180, 900) * max(1, count // 2), 1),
-        disk_mb_s=round(rng.uniform(*_DISK_MB_S), 1),
+        disk_mb_s=LIED_DISK_MB_S if lie == "disk-speed" else round(rng.uniform(*_DISK_MB_S), 1),
         inet_up_mbit=round(rng.uniform(*_UP_MBIT), 1),
         inet_down_mbit=round(rng.uniform(*_DOWN_MBIT), 1),
         usd_per_gb_moved=rng.choice((0.0, 0.002, 0.004, 0.01)),

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.lab.machine_faults import MACHINE_FAULTS, ONCE, break_machine, mend_machine
+from core.lab.catalogue import LIES
+from core.lab.machine_faults import MACHINE_FAULTS, ONCE, break_machine, mend_machine, number_of
 from core.lab.machines import Machines
 from core.lab.refusal import FaultRefused
 from core.lab.state import Contract, FaultRecord
@@ -86,21 +87,18 @@ class Faults:
             return fault
         return None
 
-    def number(self, name: str, option: str, default: float) -> float:
-        """A numeric option of an active fault."""
-        return float(next((fault.options[option] for fault in self.active(name) if option in fault.options), default))
-
-    def text(self, name: str, option: str, default: str) -> str:
-        """A textual option of an active fault."""
-        return str(next((fault.options[option] for fault in self.active(name) if option in fault.options), default))
+    def _number(self, name: str, option: str, default: float) -> float:
+        """A numeric option of the first active fault of a name; 0 where none is on."""
+        found = self.active(name)
+        return number_of(found[0], option, default) if found else 0.0
 
     def lag_s(self) -> float:
         """How old lists are, lab seconds."""
-        return self.number("list-lag", "lag_s", 30.0) if self.active("list-lag") else 0.0
+        return self._number("list-lag", "lag_s", 30.0)
 
     def skew_s(self) -> float:
         """By how much the provider's clock is wrong."""
-        return self.number("clock-skew", "seconds", 3600.0) if self.active("clock-skew") else 0.0
+        return self._number("clock-skew", "seconds", 3600.0)
 
     def out_of_stock(self, country: str) -> bool:
         """Whether a zone has nothing to rent."""
@@ -112,9 +110,9 @@ class Faults:
 
     def lie(self, machine_id: int) -> str | None:
         """The lie that a contract made now on this host gets."""
-        for name, lie in (("stuck-boot", "no-boot"), ("lying-host", self.text("lying-host", "what", "gpu-count"))):
-            if any(fault.target in (str(machine_id), *PROVIDERS) for fault in self.active(name)):
-                return lie
+        for fault in [*self.active("stuck-boot"), *self.active("lying-host")]:
+            if fault.target in (str(machine_id), *PROVIDERS):
+                return "no-boot" if fault.name == "stuck-boot" else str(fault.options.get("what", "gpu-count"))
         return None
 
     # -- on and off ---------------------------------------------------------------------------------
@@ -125,6 +123,8 @@ class Faults:
             raise FaultRefused(f"There is no fault named {name!r}; `lab fault --list` names them all.")
         if target.provider and target.provider not in PROVIDERS:
             raise FaultRefused(f"This lab has no provider {target.provider!r}; it has {', '.join(PROVIDERS)}.")
+        if name == "lying-host" and options.get("what", "gpu-count") not in LIES:
+            raise FaultRefused(f"There is no such lie; option what is one of {', '.join(LIES)}.")
         now = self._world.clock.now()
         ends_at = None if for_s is None else now + for_s * self._world.clock.speed
         where = self._where(name, target)
@@ -150,6 +150,8 @@ class Faults:
         if fault.name == "heal":
             for other in [each for each in self._world.state.faults if each.target == fault.target]:
                 await self.end(other)
+            if contract.phase in ("exited", "offline"):
+                self._world.move(contract, "reboot")
             return
         await break_machine(self._world, self._machines, contract, fault)
 

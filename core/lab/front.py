@@ -162,7 +162,9 @@ class Lab:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        async with self._machines() as machines:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self.home.close)
+            machines = await stack.enter_async_context(self._machines())
             pump = Pump(self.world, machines, self.home)
             sockets = self._wire(machines, pump)
             tasks = [asyncio.create_task(pump.run())]
@@ -181,7 +183,8 @@ class Lab:
                     task.cancel()
                 results = await asyncio.gather(serving, stopped, *tasks, return_exceptions=True)
                 await pump.finish()
-                self.home.close()
+                self.world.state.paused = True
+                self.home.save(self.world.snapshot())
             for result in results:
                 if isinstance(result, Exception):
                     raise result
@@ -200,7 +203,7 @@ class Lab:
 
         host = await Host.start(self.home.path, with_parent=self.options.with_parent)
         try:
-            await adopt(self.world, host)
+            await adopt(self.world, host, was_paused=self.world.was_paused)
             yield RealMachines(self.world, host)
         finally:
             await host.close(leave_running=False)

@@ -5,6 +5,7 @@ Its one rule: they happen to its real processes, its real network, its real disk
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from core.lab.hostile import HOSTILE_TEXT
@@ -16,6 +17,7 @@ from core.lab.world import World
 if TYPE_CHECKING:
     from core.lab.host import Host
 
+_log = logging.getLogger(__name__)
 MACHINE_FAULTS: dict[str, str] = {
     "kill": "the container dies at once, connections are reset (option power_off: the host loses power, silence)",
     "hang": "everything in the machine freezes; connects succeed and nobody answers",
@@ -40,7 +42,10 @@ MACHINE_FAULTS: dict[str, str] = {
 # nothing remains to be undone
 ONCE = frozenset({"kill", "heal", "service-kill", "preempt", "preempt-silent"})
 _NEED_NO_PROCESS = frozenset({"kill", "preempt", "preempt-silent", "outbid", "heal"})
-_NETWORK = {"drop": "drop", "reset": "reset", "link-down": "link-down"}
+_SEVERED = frozenset({"drop", "reset", "link-down"})
+NETWORK_FAULTS = _SEVERED | {"latency", "bandwidth"}
+# a host that lies about its network moves a hundredth of what it advertises
+LIAR_NETWORK_SHARE = 0.01
 _GPU = {"gpu-mismatch": "mismatch", "gpu-lost": "lost"}
 OUTBID_FACTOR = 1.3
 SCRIPT_TIMEOUT_S = 10.0
@@ -59,7 +64,7 @@ _HOSTILE = (
 _NOT_HOSTILE = "kill $(cat /tmp/.hostile.pid); rm -f /tmp/.hostile.pid"
 
 
-def number(fault: FaultRecord, option: str, default: float) -> float:
+def number_of(fault: FaultRecord, option: str, default: float) -> float:
     """A numeric option. Raises FaultRefused."""
     try:
         return float(fault.options.get(option, default))
@@ -82,7 +87,10 @@ async def break_machine(world: World, machines: Machines, contract: Contract, fa
         return
     host = _host(machines, contract, fault)
     try:
-        await _act(host, str(contract.id), fault, on=True)
+        if fault.name in NETWORK_FAULTS:
+            await shape_network(world, host, contract, [*_faults_of(world, contract), fault])
+        else:
+            await _act(host, str(contract.id), fault, on=True)
     except (OSError, TimeoutError) as error:
         raise FaultRefused(f"{fault.name} cannot be made real here: {error}") from error
 
@@ -92,7 +100,46 @@ async def mend_machine(world: World, machines: Machines, contract: Contract, fau
     if fault.name == "outbid":
         world.calm(contract.machine_id)
     elif machines.host is not None and contract.phase == "running":
-        await _act(machines.host, str(contract.id), fault, on=False)
+        try:
+            if fault.name in NETWORK_FAULTS:
+                await shape_network(world, machines.host, contract, _faults_of(world, contract))
+            else:
+                await _act(machines.host, str(contract.id), fault, on=False)
+        except (OSError, TimeoutError) as error:
+            _log.warning("%s of machine %s could not be undone: %s", fault.name, contract.id, error)
+
+
+def _faults_of(world: World, contract: Contract) -> list[FaultRecord]:
+    return [fault for fault in world.state.faults if fault.target == str(contract.id)]
+
+
+async def shape_network(world: World, host: Host, contract: Contract, faults: list[FaultRecord]) -> None:
+    """Make a machine's network what all its faults together, and its host's lie, say it is."""
+    severed = [fault.name for fault in faults if fault.name in _SEVERED]
+    latencies = [number_of(fault, "latency_s", 0.2) for fault in faults if fault.name == "latency"]
+    rates = [number_of(fault, "bytes_per_s", 200_000) for fault in faults if fault.name == "bandwidth"]
+    if contract.lie == "network-speed":
+        rates.append(world.hosts[contract.machine_id].inet_down_mbit * 1e6 / 8 * LIAR_NETWORK_SHARE)
+    await host.network(
+        str(contract.id),
+        fault=severed[-1] if severed else None,
+        latency_s=max(latencies, default=0.0),
+        bytes_per_s=int(min(rates, default=0.0)),
+    )
+
+
+async def end_faults_at_boot(world: World, host: Host, contract: Contract) -> None:
+    """A machine that boots is whole again: nothing of what was done to its processes or its network is left."""
+    for fault in _faults_of(world, contract):
+        if fault.name in _GPU:
+            await host.set_gpu(str(contract.id), fault=None)
+        elif fault.name == "flood":
+            await host.flood(str(contract.id), needle=None)
+        elif fault.name == "wrong-host-key":
+            await host.wrong_host_key(str(contract.id), False)
+        if fault.name != "outbid":
+            world.state.faults.remove(fault)
+    await shape_network(world, host, contract, [])
 
 
 async def _take(world: World, machines: Machines, contract: Contract, fault: FaultRecord) -> None:
@@ -108,7 +155,7 @@ async def _take(world: World, machines: Machines, contract: Contract, fault: Fau
             raise FaultRefused("A machine rented on demand cannot be outbid.")
         world.outbid(contract, OUTBID_FACTOR)
     elif fault.name == "preempt":
-        notice_s = number(fault, "notice_s", 30.0)
+        notice_s = number_of(fault, "notice_s", 30.0)
         contract.notice_until = world.clock.now() + notice_s
         world.at(notice_s, "preempt", contract_id=contract.id)
     elif fault.name == "preempt-silent":
@@ -119,13 +166,6 @@ async def _act(host: Host, machine_id: str, fault: FaultRecord, *, on: bool) -> 
     name = fault.name
     if name == "hang":
         await (host.freeze(machine_id) if on else host.thaw(machine_id))
-    elif name in _NETWORK:
-        await host.network(machine_id, fault=_NETWORK[name] if on else None)
-    elif name == "latency":
-        await host.network(machine_id, fault=None, latency_s=number(fault, "latency_s", 0.2) if on else 0.0)
-    elif name == "bandwidth":
-        rate = int(number(fault, "bytes_per_s", 200_000)) if on else 0
-        await host.network(machine_id, fault=None, bytes_per_s=rate)
     elif name in _GPU:
         await host.set_gpu(machine_id, fault=_GPU[name] if on else None)
     elif name == "wrong-host-key":
@@ -135,7 +175,7 @@ async def _act(host: Host, machine_id: str, fault: FaultRecord, *, on: bool) -> 
     elif name == "disk-full":
         await host.disk_full(machine_id, on)
     elif name == "slow-disk":
-        await host.slow_disk(machine_id, bytes_per_s=int(number(fault, "bytes_per_s", 1_000_000)) if on else 0)
+        await host.slow_disk(machine_id, bytes_per_s=int(number_of(fault, "bytes_per_s", 1_000_000)) if on else 0)
     else:
         await _inside(host, machine_id, fault, on=on)
 

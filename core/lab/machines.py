@@ -7,6 +7,7 @@ Its one rule: the world decides, this acts, and answers with what is then true.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from core.lab.state import Contract, Effect
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 # privileged ports that no system uses: connects are refused at once
 NOBODY_LISTENS = (1, 2)
+IDLE_TEMPERATURE_C = 35.0
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What a host reports to the provider about a machine's GPUs: means over them, memory in total."""
+
+    gpu_utilization_pct: float
+    gpu_temperature_c: float
+    gpu_memory_gb: float
 
 
 class Machines(Protocol):
@@ -43,6 +54,10 @@ class Machines(Protocol):
 
     async def run(self, contract: Contract, argv: list[str]) -> bytes:
         """What a command prints inside the machine."""
+        ...
+
+    def heartbeat(self, contract: Contract) -> Heartbeat | None:
+        """The latest figures of a running machine; None before the first."""
         ...
 
     async def logs(self, contract: Contract) -> bytes:
@@ -83,6 +98,10 @@ class ClockMachines:
     async def run(self, contract: Contract, argv: list[str]) -> bytes:
         """There is no machine to run it on, and the answer says so."""
         return f"{argv[0]}: machine {contract.id} is only a clock's, nothing runs there\n".encode()
+
+    def heartbeat(self, contract: Contract) -> Heartbeat | None:
+        """An idle GPU."""
+        return Heartbeat(0.0, IDLE_TEMPERATURE_C, 0.0) if contract.phase == "running" else None
 
     async def logs(self, contract: Contract) -> bytes:
         """The provider's lines only."""

@@ -6,19 +6,21 @@ Its one rule: what a machine really is comes from `machine_spec`, lies included.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import stat
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from core.lab.catalogue import OLD_CUDA, OLD_DRIVER
 from core.lab.gpus import MODELS
 from core.lab.host import Booted, GpuSpec, Host, MachineSpec
-from core.lab.machines import boot_log
+from core.lab.machine_faults import end_faults_at_boot
+from core.lab.machines import Heartbeat, boot_log
 from core.lab.state import Contract, Effect
 from core.lab.world import World
 
-LIAR_NETWORK_SHARE = 0.01
-LIAR_DISK_SHARE = 0.02
 COMMAND_TIMEOUT_S = 10.0
 LOG_BYTES = 200_000
 
@@ -107,7 +109,7 @@ class RealMachines:
         ports = (contract.direct_port, contract.proxy_port) if contract.direct_port else free_ports()
         try:
             booted = await self._host.boot(machine_spec(world, contract, ports), ports=ports)
-            await self._lie(contract)
+            await end_faults_at_boot(world, self._host, contract)
         except OSError as error:
             contract.boot_error = str(error)
             world.boot_failed(contract, boot)
@@ -115,14 +117,6 @@ class RealMachines:
         remember(contract, booted)
         world.changed = True
         world.booted(contract, boot)
-
-    async def _lie(self, contract: Contract) -> None:
-        host = self._world.hosts[contract.machine_id]
-        if contract.lie == "network-speed":
-            slow = int(host.inet_down_mbit * 1e6 / 8 * LIAR_NETWORK_SHARE)
-            await self._host.network(str(contract.id), fault=None, bytes_per_s=slow)
-        elif contract.lie == "disk-speed":
-            await self._host.slow_disk(str(contract.id), bytes_per_s=int(host.disk_mb_s * 1e6 * LIAR_DISK_SHARE))
 
     async def set_keys(self, contract: Contract) -> None:
         """Live; existing connections stay."""
@@ -137,6 +131,12 @@ class RealMachines:
             return f"{argv[0]}: {error or 'timed out'}\n".encode()
         return text
 
+    def heartbeat(self, contract: Contract) -> Heartbeat | None:
+        """From the file that the machine's nvidia-smi reads too."""
+        if not contract.root or contract.phase != "running":
+            return None
+        return read_heartbeat(Path(contract.root) / ".lab" / "gpu")
+
     async def logs(self, contract: Contract) -> bytes:
         """The provider's lines, then what the start script printed; read from the files, so that a stopped machine has
         a log too.
@@ -146,12 +146,34 @@ class RealMachines:
 
 
 def _tail(path: Path) -> bytes:
-    if not path.is_file() or path.is_symlink():
+    """The last LOG_BYTES of a file that the machine may have replaced by anything: no link is followed, no pipe is
+    waited for.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
         return b""
-    with path.open("rb") as file:
-        file.seek(0, 2)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return b""
+        file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - LOG_BYTES))
-        return file.read()
+        return file.read(LOG_BYTES)
+
+
+def read_heartbeat(path: Path) -> Heartbeat | None:
+    """The mean figures of a meter's state file; None where there is none, or no GPU with figures in it."""
+    lines = _tail(path).decode(errors="replace").splitlines()
+    gpus = [
+        dict(pair.partition("=")[::2] for pair in line[4:].split("\t")) for line in lines if line.startswith("gpu ")
+    ]
+    try:
+        utilization, temperature, memory = (
+            [float(gpu[key]) for gpu in gpus] for key in ("utilization.gpu", "temperature.gpu", "memory.used")
+        )
+    except (KeyError, ValueError):
+        return None
+    return Heartbeat(fmean(utilization), fmean(temperature), sum(memory) / 1024) if gpus else None
 
 
 def remember(contract: Contract, booted: Booted) -> None:
@@ -163,8 +185,11 @@ def remember(contract: Contract, booted: Booted) -> None:
     contract.root, contract.workspace_root = str(booted.root), str(booted.workspace_root)
 
 
-async def adopt(world: World, host: Host) -> None:
-    """After a restart: note machines that live on, finish boots that were under way, end what no contract knows."""
+async def adopt(world: World, host: Host, *, was_paused: bool) -> None:
+    """After a restart: note machines that live on, finish boots that were under way, end what no contract knows.
+
+    A lab that was ended in good order starts its machines again; otherwise those that are gone have died.
+    """
     alive = host.booted()
     pending = {effect.contract_id for effect in world.state.pending}
     for machine_id in alive:
@@ -178,7 +203,7 @@ async def adopt(world: World, host: Host) -> None:
         if booted is not None and contract.phase in ("running", "booting", "rebooting"):
             remember(contract, booted)
         elif contract.phase == "running":
-            world.move(contract, "die")
+            world.move(contract, "reboot" if was_paused else "die")
         elif contract.phase in ("booting", "rebooting") and contract.id not in pending:
             world.effect("boot", contract)
     world.changed = True

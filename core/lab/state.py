@@ -117,6 +117,7 @@ class WorldState(msgspec.Struct, kw_only=True):
     """All of it. `version` is the shape of this file."""
 
     version: int = 1
+    paused: bool = False
     seed: int
     seq: int
     lab_time: float

@@ -22,6 +22,7 @@ from typing import Any
 from core.lab import vast_instances, vast_keys, vast_rent
 from core.lab.asgi import HTML, TEXT, Answer, BadRequest, Request, answer
 from core.lab.contracts import Refused
+from core.lab.faults import number_of
 from core.lab.gpus import MODELS
 from core.lab.hostile import spoil_rows, taint_rows
 from core.lab.pacing import Pacer
@@ -207,28 +208,25 @@ class VastFront:
 
     async def _fault_before(self, route: Route) -> Answer | object | None:
         faults, name = self.faults, route.endpoint
-        if faults.hit("api-429", name):
-            return self._too_frequent(faults.number("api-429", "retry_after_s", 1.0))
+        if fault := faults.hit("api-429", name):
+            return self._too_frequent(number_of(fault, "retry_after_s", 1.0))
         if name == "search" and faults.hit("quota", name):
             reset = int(self.context.world.clock.now() // 86_400 + 1) * 86_400
             return answer(429, {"error": "search_quota_exceeded"}, X_RateLimit_Reset=str(reset))
         if faults.hit("api-500", name):
             return Answer(500, b"Internal Server Error", TEXT)
-        if faults.hit("html-body", name):
-            return Answer(
-                int(faults.number("html-body", "status", 200)),
-                b"<!DOCTYPE html><html><body>Checking your browser</body></html>",
-                HTML,
-            )
-        if faults.hit("api-timeout", name):
-            await asyncio.sleep(faults.number("api-timeout", "hold_s", 10.0))
+        if fault := faults.hit("html-body", name):
+            page = b"<!DOCTYPE html><html><body>Checking your browser</body></html>"
+            return Answer(int(number_of(fault, "status", 200)), page, HTML)
+        if fault := faults.hit("api-timeout", name):
+            await asyncio.sleep(number_of(fault, "hold_s", 10.0))
             return None
         return _GO_ON
 
     async def _fault_after(self, route: Route, result: Answer) -> Answer | None:
-        faults, name = self.faults, route.endpoint
-        if name == "create" and result.status == 200 and faults.hit("created-but-error", name):
-            if faults.text("created-but-error", "answer", "500") == "break":
+        name = route.endpoint
+        if name == "create" and result.status == 200 and (fault := self.faults.hit("created-but-error", name)):
+            if fault.options.get("answer") == "break":
                 return None
             return Answer(500, b'{"success":false,"error":"internal_error","msg":"Something went wrong"}')
         if name in ("search", "list", "show") and result.status == 200:
@@ -236,7 +234,8 @@ class VastFront:
         return result
 
     def _change_rows(self, name: str, result: Answer) -> Answer:
-        broken = int(self.faults.number("malformed-row", "rows", 1)) if self.faults.hit("malformed-row", name) else 0
+        malformed = self.faults.hit("malformed-row", name)
+        broken = int(number_of(malformed, "rows", 1)) if malformed else 0
         everywhere, tainted = self.faults.hit("hostile-text", name) is not None, self.faults.tainted()
         skew_s = self.faults.skew_s()
         if not (broken or everywhere or tainted or skew_s):

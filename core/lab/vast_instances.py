@@ -75,10 +75,14 @@ def _page(rows: list[Row], keys: list[tuple[str, bool]], after: str | None, limi
     return shown, token
 
 
+def _row(context: VastContext, contract: Contract) -> Row:
+    return instance_row(context.world, contract, context.machines.heartbeat(contract))
+
+
 async def list_instances(context: VastContext, request: Request, _match: re.Match[str]) -> Answer:
     """GET /instances/: v1 in keyset pages of at most 25; v0, deprecated, everything at once."""
     world = context.world
-    everything = [instance_row(world, c) for c in world.seen(lag_s=context.faults.lag_s()) if c.provider == "vast"]
+    everything = [_row(context, c) for c in world.seen(lag_s=context.faults.lag_s()) if c.provider == "vast"]
     if request.path.startswith("/api/v0"):
         return answer(200, {"instances": everything})
     filters, keys = _columns(request)
@@ -107,7 +111,7 @@ async def list_instances(context: VastContext, request: Request, _match: re.Matc
 
 async def filters(context: VastContext, _request: Request, _match: re.Match[str]) -> Answer:
     """GET /instances/filters/: what the account's rows can be filtered by."""
-    rows = [instance_row(context.world, c) for c in context.world.seen(lag_s=context.faults.lag_s())]
+    rows = [_row(context, c) for c in context.world.seen(lag_s=context.faults.lag_s())]
     columns = ("actual_status", "verification", "gpu_name")
     return answer(200, {"success": True, "filters": [{name: row[name] for name in columns} for row in rows]})
 
@@ -115,7 +119,7 @@ async def filters(context: VastContext, _request: Request, _match: re.Match[str]
 async def show(context: VastContext, _request: Request, match: re.Match[str]) -> Answer:
     """GET /instances/{id}/: null when gone."""
     found = [c for c in context.world.seen(lag_s=context.faults.lag_s()) if c.id == int(match["id"])]
-    return answer(200, {"instances": instance_row(context.world, found[0]) if found else None})
+    return answer(200, {"instances": _row(context, found[0]) if found else None})
 
 
 def _manage(context: VastContext, contract: Contract, body: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.lab.contracts import HOLDS_GPUS
+from core.lab.machines import Heartbeat
 from core.lab.state import Contract
 from core.lab.vast_search import host_fields, prices, slice_fields
 from core.lab.world import World
@@ -55,8 +56,6 @@ _PULL = (
     (0.9, "3f4a9c1b7d20: Extracting"),
     (9.9, "3f4a9c1b7d20: Pull complete"),
 )
-# GPU figures of a row come from the host's heartbeat; without one they are null
-_IDLE_TEMPERATURE_C = 34.0
 # what docker writes for a port published on every address of the host
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - nothing binds it
 
@@ -85,7 +84,7 @@ def _status_msg(world: World, contract: Contract) -> str | None:
     return None
 
 
-def instance_row(world: World, contract: Contract) -> Row:
+def instance_row(world: World, contract: Contract, heartbeat: Heartbeat | None) -> Row:
     """The row of one contract, as list and show give it."""
     now = world.clock.now()
     host = world.hosts[contract.machine_id]
@@ -99,7 +98,7 @@ def instance_row(world: World, contract: Contract) -> Row:
         **slice_fields(host, contract.gpus),
         **_money(world, contract),
         **_connection(contract),
-        **_load(world, contract, running=running),
+        **_load(world, contract, heartbeat if running else None),
         "id": contract.id,
         "label": contract.label,
         "actual_status": _ACTUAL[contract.phase],
@@ -164,17 +163,19 @@ def _connection(contract: Contract) -> Row:
     }
 
 
-def _load(world: World, contract: Contract, *, running: bool) -> Row:
+def _load(world: World, contract: Contract, heartbeat: Heartbeat | None) -> Row:
+    """What the host's heartbeat says; null until the first one."""
     host = world.hosts[contract.machine_id]
     memory_gb = host.ram_mib / 1024 * contract.gpus / host.gpu_count
+    beat = heartbeat
     return {
-        "gpu_util": 0.0 if running else None,
-        "gpu_temp": _IDLE_TEMPERATURE_C if running else None,
-        "cpu_util": 0.0 if running else None,
-        "mem_usage": 0.4 if running else None,
-        "mem_limit": round(memory_gb, 1) if running else None,
-        "vmem_usage": 0.0 if running else None,
-        "disk_usage": 0.1 if running else None,
+        "gpu_util": beat.gpu_utilization_pct if beat else None,
+        "gpu_temp": beat.gpu_temperature_c if beat else None,
+        "vmem_usage": beat.gpu_memory_gb if beat else None,
+        "cpu_util": None,
+        "mem_usage": None,
+        "mem_limit": round(memory_gb, 1) if beat else None,
+        "disk_usage": None,
         "disk_util": -1,
     }
 

@@ -40,8 +40,11 @@ class World:
         self.clock = clock
         self.boot_s = boot_s
         self.jitter = jitter
+        self.was_paused = state is not None and state.paused
         if state is not None:
             clock.resume(state.lab_time, state.saved_at)
+            if state.paused:
+                skip_pause(state, clock.now())
         self.hosts: dict[int, CloudHost] = catalogue(state.seed if state else seed)
         self.state = state or self._first_day(seed)
         # a restarted world need not repeat the same dice, only a fresh one must
@@ -364,3 +367,17 @@ class World:
             and (c.destroyed_at is None or (lag_s > 0 and c.destroyed_at > then))
         ]
         return sorted(shown, key=lambda c: c.id)
+
+
+def skip_pause(state: WorldState, now: float) -> None:
+    """A lab ended in good order stood still: what was due comes later by as much, and nobody pays for the time."""
+    away_s = now - state.lab_time
+    state.paused = False
+    state.billed_until += away_s
+    for event in state.queue:
+        event.due += away_s
+    for contract in state.contracts.values():
+        contract.ready_at += away_s
+    for fault in state.faults:
+        if fault.ends_at is not None:
+            fault.ends_at += away_s
