@@ -6,19 +6,16 @@ told which topics changed, at once where a fact arrived. Nothing is told while t
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.actions import parse
 from textual.app import App
 from textual.binding import BindingType
-from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.theme import Theme
 
 from tui import themes
-from tui.actions import EVERYWHERE, LOG, MACHINES, MARKET, ROW, Action, Registry, rebind
+from tui.actions import EVERYWHERE, Action, Registry, rebind
 from tui.bindings import bindings
 from tui.bridge import Bridge
 from tui.clock import Clock
@@ -29,6 +26,8 @@ from tui.screens.base import NARROW, Panel
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from textual.command import Provider
 
     from core.client import EngineClient
     from core.home import Home
@@ -41,8 +40,13 @@ TOAST_S = 4.0
 UNDO_S = 5.0
 COPY_LIMIT_BYTES = 50_000
 """Terminals cut or refuse a longer OSC 52."""
-HOME_OF: Mapping[str, str] = {MARKET: "market", ROW: "machines", MACHINES: "machines", LOG: "log"}
-"""The panel in which an action works that was called by name from elsewhere."""
+
+
+def _palette() -> type[Provider]:
+    """What the palette finds, imported when it is first opened."""
+    from tui.palette import Everything
+
+    return Everything
 
 
 class Console(App[int], inherit_bindings=False):
@@ -51,7 +55,8 @@ class Console(App[int], inherit_bindings=False):
     TITLE = "Understudy"
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = bindings(EVERYWHERE)
-    COMMAND_PALETTE_BINDING = ""
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - the toolkit declares it for instances
         (0, "-narrow"),
         (NARROW, "-normal"),
@@ -191,40 +196,20 @@ class Console(App[int], inherit_bindings=False):
         return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, Panel)), None)
 
     async def perform(self, action: Action, arguments: Sequence[str] = ()) -> None:
-        """Do an action by name, going to its panel first when it needs another."""
-        node = self._target(action)
-        if node is None:
-            home = next((HOME_OF[place] for place in action.where if place in HOME_OF), None)
-            if home is None:
-                self.say(f"{action.label} does not apply here.", "warning")
-                return
-            await self.switch_mode(home)
-            node = self._target(action) or self
-        _, name, parameters = parse(action.do)
-        method = getattr(node, f"action_{name}", None)
-        if method is None:
-            self.say(f"{action.label} does not apply here.", "warning")
-            return
-        given = tuple(arguments) or parameters
-        try:
-            inspect.signature(method).bind(*given)
-        except TypeError:
-            self.say(f"{action.label} does not take {' '.join(arguments) or 'no argument'}: {action.help}", "warning")
-            return
-        result = method(*given)
-        if inspect.isawaitable(result):
-            await result
+        """Do an action as its key would, or by name with arguments."""
+        from tui.commands import perform
 
-    def _target(self, action: Action) -> DOMNode | None:
-        if EVERYWHERE in action.where:
-            return self
-        name = f"action_{parse(action.do)[1]}"
-        focused = self.screen.focused
-        chain: list[DOMNode] = list(focused.ancestors_with_self) if focused is not None else [self.screen]
-        panel = self.panel
-        if panel is not None and not set(action.where) & set(panel.places()):
-            return None
-        return next((node for node in chain if node is not self and hasattr(node, name)), None)
+        await perform(self, action, arguments)
+
+    async def show(self, panel: str, key: str) -> None:
+        """Bring a panel to the front with the cursor on a row, where it has that row."""
+        from tui.screens.panes import Table
+
+        await self.switch_mode(panel)
+        for table in self.screen.query(Table):
+            if table.move_to_key(key):
+                table.focus()
+                return
 
     def show_log(self, about: str) -> None:
         """Bring the log to the front, with only what its filter ``about`` lets through."""

@@ -319,3 +319,17 @@ async def test_themes_change_live(console: Console) -> None:
             await pilot.press("colon", *f"theme {name}", "enter")
             await settle(console, pilot)
             assert console.theme == name
+
+
+async def test_the_palette_finds_actions_and_themes(console: Console) -> None:
+    async with console.run_test(size=(100, 30)) as pilot:
+        await settle(console, pilot)
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.2)
+        assert "rent  (r)" in text(console)
+        await pilot.press(*"theme paper")
+        await pilot.pause(0.5)
+        await pilot.press("enter", "enter")
+        await settle(console, pilot)
+        await pilot.pause(0.2)
+        assert console.theme == "paper"

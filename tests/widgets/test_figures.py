@@ -90,12 +90,12 @@ async def test_a_plot_has_axes_a_legend_and_named_marks() -> None:
         plot.show([Series("train", range(11), range(11))], [Marker(5, "failover")])
         await pilot.pause()
         shown = lines(app)
-        assert shown[0].startswith("10.0 |")
+        assert shown[0].startswith("  10 |")
         assert "failover" in shown[0]
         assert shown[-2] == "     +" + "-" * 44
-        assert shown[-1].startswith("      0.00")
+        assert shown[-1].startswith("      0 ")
         assert "# train" in shown[-1]
-        assert shown[-1].endswith("10.0")
+        assert shown[-1].endswith("10")
 
 
 async def test_a_plot_without_data_says_so() -> None:

@@ -4,8 +4,6 @@ at a time, the topmost first, and the focus goes back where it was.
 
 from __future__ import annotations
 
-import difflib
-import shlex
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -14,7 +12,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from tui.actions import Action, Registry
+from tui.commands import completions, do_command
 from tui.screens.base import Panel
 from tui.screens.events import Drawer
 from tui.widgets.keyline import KeyLine
@@ -151,44 +149,3 @@ def close_front(console: Console) -> bool:
         drawer.close()
         return True
     return clear_filter(screen)
-
-
-def completions(console: Console, text: str) -> list[str]:
-    """What a half-typed command can become: names of actions, then of themes and workspaces."""
-    head, space, last = text.rpartition(" ")
-    if not space:
-        from tui.actions import complete
-
-        return complete(text, console.registry)
-    state = console.model.state
-    names = [*console.theme_names] if head == "theme" else [*state.workspaces, *state.machines]
-    return [f"{head} {name}" for name in sorted(names) if name.startswith(last)]
-
-
-def understand(text: str, registry: Registry) -> tuple[Action | None, list[str]]:
-    """The action and the arguments of a typed command; an action may also be called by its command line verb."""
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        words = text.split()
-    if not words:
-        return None, []
-    for length in (2, 1):
-        verb = " ".join(words[:length])
-        for action in registry.actions:
-            if len(words) >= length and (verb in action.names or (length == 2 and action.verb == verb)):
-                return action, words[length:]
-    return None, words
-
-
-async def do_command(console: Console, text: str) -> None:
-    """Do a typed command, or say which ones are near."""
-    action, arguments = understand(text, console.registry)
-    if action is not None:
-        await console.perform(action, arguments)
-        return
-    known = [name for one in console.registry.actions for name in one.names]
-    near = difflib.get_close_matches(arguments[0] if arguments else text, known, n=3)
-    console.say(
-        f"There is no command {text!r}." + (f" Near: {', '.join(near)}." if near else " ? lists them."), "warning"
-    )

@@ -63,10 +63,10 @@ class Gauges(Painted):
         past_width = min(30, room // 3) if any(one.past for one in self._figures) else 0
         bar_width = max(0, room - past_width - (1 if past_width else 0))
         yield pad(figure.label, label_width), "muted"
-        yield (
-            bar(figure.share, bar_width, ascii_only=self.ascii_only, empty="." if self.ascii_only else "░"),
-            figure.role,
-        )
+        drawn = bar(figure.share, bar_width, ascii_only=self.ascii_only)
+        full = drawn.rstrip(" ")
+        yield full, figure.role
+        yield ("." if self.ascii_only else "░") * (len(drawn) - len(full)), "line"
         yield pad(figure.value, value_width, ">"), ""
         if past_width:
             past = sparkline(figure.past, past_width, low=0.0, high=1.0, ascii_only=self.ascii_only)

@@ -49,7 +49,7 @@ def plain_number(value: float) -> str:
     size = abs(value)
     if size >= 100_000:
         return f"{value:.1e}"
-    if size >= 1000:
+    if size >= 1000 or value == round(value):
         return f"{value:,.0f}"
     return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
@@ -121,7 +121,7 @@ def ranges(series: Sequence[Series], low: float | None, high: float | None) -> R
 
 
 def draw(canvas: Canvas, series: Series, span: Range, owner: int) -> None:
-    """Draw one curve: each dot column from its least to its most, joined to the column before unless there is a gap."""
+    """Draw one curve: each dot column from its least to its most, joined to the one before unless there is a gap."""
     columns, rows = canvas.columns, canvas.rows
     scale_x = (columns - 1) / ((span.right - span.left) or 1)
     scale_y = (rows - 1) / (span.high - span.low)
@@ -190,7 +190,7 @@ class Plot(Painted):
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
-        """``low`` and ``high`` fix the ends of the y axis; ``figure`` and ``x_figure`` write the figures on the axes."""
+        """``low`` and ``high`` fix the ends of the y axis; ``figure`` and ``x_figure`` write the figures on them."""
         super().__init__(id=id, classes=classes)
         self.mode: Mode = mode
         self.low = low
