@@ -35,6 +35,11 @@ class Doors:
         self._pid = 0
         self._guard: asyncio.Task[None] | None = None
 
+    @property
+    def gate_pid(self) -> int:
+        """0 while there is none."""
+        return self._pid
+
     async def start(self) -> None:
         """Start or adopt the gate. Raises OSError."""
         await self._raise_gate()

@@ -350,7 +350,6 @@ async def serve(path: Path) -> None:
     await asyncio.sleep(0)  # the readers see their end before the loop goes
     for port in gate.ports.values():
         port.close()
-    path.unlink(missing_ok=True)
 
 
 def main(path: Path, arguments: list[str]) -> None:
@@ -359,6 +358,7 @@ def main(path: Path, arguments: list[str]) -> None:
     ns.follow_parent(arguments)
     os.umask(0o077)
     asyncio.run(serve(path))
+    path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ GPU_FAULTS = (None, "mismatch", "lost", "none", "hang")
 
 
 def own_address(machine_id: str) -> str:
-    """A loopback address for the machine's own services: any user may bind 127.0.0.0/8 on Linux, and machines share ports."""
+    """A loopback address for its own services: any user may bind 127.0.0.0/8 on Linux, and ports are shared."""
     if sys.platform != "linux":
         return "127.0.0.1"
     number = zlib.crc32(machine_id.encode())
@@ -61,8 +61,6 @@ class Host:
         """Start, or find alive and adopt, keeper and gate of `home` (= <understudy home>/lab). Raises OSError."""
         if not sys.platform.startswith("linux"):
             raise OSError("lab machines need Linux: run the lab without machines here, or on a Linux host")
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        home.chmod(0o700)
         host = cls(home, with_parent=with_parent)
         await asyncio.to_thread(host._records.load)
         await host._raise_keeper()
@@ -81,6 +79,11 @@ class Host:
     def isolation_reason(self) -> str:
         """Why it is "plain"; empty for "ns"."""
         return str(self._hello["reason"])
+
+    @property
+    def gate_pid(self) -> int:
+        """The gate's process; 0 while a dead one is being replaced."""
+        return self._doors.gate_pid
 
     def booted(self) -> dict[str, Booted]:
         """The machines alive now, those adopted from an earlier front included."""
@@ -232,9 +235,8 @@ class Host:
             await self._end(machine_id, quiet=True)
             await self._doors.close_of(machine_id)
             self._records.forget(machine_id)
-            directory = self._records.root(machine_id).parent
-            if directory.is_dir():
-                await asyncio.to_thread(shutil.rmtree, directory)
+            for name in (machine_id, impostor_of(machine_id)):
+                await asyncio.to_thread(self._remove_files, name)
         self._locks.pop(machine_id, None)
 
     async def kill(self, machine_id: str, *, power_off: bool) -> None:
@@ -274,7 +276,7 @@ class Host:
     async def network(
         self, machine_id: str, *, fault: str | None, latency_s: float = 0.0, bytes_per_s: int = 0
     ) -> None:
-        """fault: "drop" | "reset" | "link-down" | None; latency one way; rate per connection and direction, 0 = none."""
+        """fault: "drop" | "reset" | "link-down" | None; latency one way; rate per connection and direction."""
         if fault not in FAULTS:
             raise OSError(f"the lab's network has no fault {fault!r}")
         record = self._records.get(machine_id)
@@ -284,7 +286,7 @@ class Host:
         await self._doors.apply(self._records.put(changed))
 
     async def wrong_host_key(self, machine_id: str, on: bool) -> None:
-        """New connections meet another server with another host key; existing ones are reset. User processes live on."""
+        """New connections meet another server with another host key; old ones are reset. User processes live on."""
         async with self._lock(machine_id):
             record = self._alive_record(machine_id)
             impostor = impostor_of(machine_id)
@@ -299,8 +301,12 @@ class Host:
             await self._doors.aim(self._records.put(replace(record, impostor_port=port)))
             if not on:
                 await self._ask_keeper("end", id=impostor, quiet=True)
-                directory = self._records.root(impostor).parent
-                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=not directory.exists())
+                await asyncio.to_thread(self._remove_files, impostor)
+
+    def _remove_files(self, machine_id: str) -> None:
+        directory = self._records.root(machine_id).parent
+        if directory.is_dir():
+            shutil.rmtree(directory)
 
     async def set_gpu(self, machine_id: str, *, fault: str | None) -> None:
         """fault: "mismatch" | "lost" | "none" | "hang" | None. Refused for a GPU that is passed through."""
@@ -310,7 +316,7 @@ class Host:
         await self._ask_keeper("gpu", id=machine_id, fault=fault)
 
     async def flood(self, machine_id: str, *, needle: str | None) -> None:
-        """Every exec channel, open or new, whose command contains `needle` gets endless bytes on stdout; None ends it."""
+        """Every exec channel, open or new, whose command contains `needle` gets endless bytes; None ends it."""
         self._alive_record(machine_id)
         switch = self._records.root(machine_id) / ".lab" / "flood"
         await asyncio.to_thread(switch.write_text, needle or "")
@@ -321,9 +327,8 @@ class Host:
         killed."""
         self._alive_record(machine_id)
         booted = self._booted[machine_id]
-        return await inside.run(
-            machine_id, booted, argv, user_namespace=bool(self._hello["user_namespace"]), timeout_s=timeout_s
-        )
+        user_namespace = bool(self._hello["user_namespace"])
+        return await inside.run(machine_id, booted, argv, user_namespace=user_namespace, timeout_s=timeout_s)
 
     async def disk_full(self, machine_id: str, on: bool) -> None:
         """Writes to the workspace fail with ENOSPC: new files at once, files held open before it are not reached.

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from core.lab.enter import NOT_RUN
 from core.lab.links import scrubbed_environment
 from core.lab.specs import Booted
 from core.lab.sshd import Place
@@ -42,10 +43,13 @@ async def run(
         command = [sys.executable, "-m", "core.lab.enter", str(booted.init_pid), str(int(user_namespace)), "--", *argv]
         env["PYTHONPATH"] = scrubbed_environment()["PYTHONPATH"]
     directory = "/" if is_ns else place.home("root")
-    child = await asyncio.create_subprocess_exec(
-        *command, env=env, cwd=directory, start_new_session=True,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *command, env=env, cwd=directory, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        return NOT_RUN, f"{argv[0]}: {error.strerror}\n".encode()
     try:
         output, _ = await asyncio.wait_for(child.communicate(), timeout_s)
     except BaseException:

@@ -107,7 +107,7 @@ class Keeper:
         self._kill_strays()
 
     def _kill_strays(self) -> None:
-        """Daemons of a keeper that was killed: without pid namespaces they outlive their init. Known by where they work."""
+        """Daemons of a killed keeper: without pid namespaces they outlive their init. Known by where they work."""
         mark = b"\0WORKSPACE=" + os.fsencode(self.home / "machines") + b"/"
         for stat in all_stats():
             try:
@@ -247,7 +247,7 @@ class Keeper:
         return True
 
     def reap(self) -> None:
-        """Collect the dead: a machine's init is its end; any other direct child that lives is an orphan of a dead one."""
+        """Collect the dead: init's end is its machine's; any other direct child that lives is an orphan of a dead one."""
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)

@@ -75,7 +75,7 @@ def die_with_parent(sig: signal.Signals = signal.SIGKILL) -> None:
 
 
 def follow_parent(arguments: list[str]) -> None:
-    """`--with-parent PID` among `arguments`: SIGTERM comes when that parent ends; exits at once when it has ended already."""
+    """`--with-parent PID` among `arguments`: SIGTERM comes when that parent ends; exits when it has ended already."""
     if "--with-parent" in arguments:
         parent = int(arguments[arguments.index("--with-parent") + 1])
         die_with_parent(signal.SIGTERM)
@@ -94,7 +94,7 @@ def name_process(name: str) -> None:
 
 
 def retitle_process(title: str) -> None:
-    """What `ps` shows as the command line: the memory of our arguments, written over (proc_pid_stat(5), fields 48, 49)."""
+    """What `ps` shows as the command line: the memory of our arguments, written over (proc_pid_stat(5), 48 and 49)."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     start, end = int(fields[45]), int(fields[46])
     if end - start > 1:
@@ -102,7 +102,7 @@ def retitle_process(title: str) -> None:
 
 
 def mapping_to_root() -> Callable[[], None]:
-    """Take down who we are now; the returned call, made after `unshare(NEWUSER)`, maps that one user and group to root."""
+    """Take down who we are now; the returned call, after `unshare(NEWUSER)`, maps that one user and group to root."""
     uid, gid = os.geteuid(), os.getegid()
 
     def write() -> None:

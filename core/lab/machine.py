@@ -53,7 +53,7 @@ def _limit_cores(cores: int) -> None:
 
 
 def start_onstart(plan: Plan) -> None:
-    """The provider's start command, a child of init in a session of its own; what it prints is in /var/log/onstart.log."""
+    """The provider's start command, a child of init in a session of its own; its words are in /var/log/onstart.log."""
     if not plan.onstart:
         return
     place = plan.place
@@ -67,7 +67,7 @@ def start_onstart(plan: Plan) -> None:
     os.dup2(out, 2)
     os.chdir(place.home("root"))
     shell = sshd.login_shell()
-    os.execve(shell, [shell, "-c", plan.onstart], place.environ("root"))
+    os.execve(shell, [shell, "-c", plan.onstart], place.environ("root"))  # noqa: S606
 
 
 def mirror(server_pid: int) -> None:

@@ -21,9 +21,12 @@ from core.lab.processes import TICKS_PER_S, Stat, below, children_by_parent, inn
 log = logging.getLogger(__name__)
 
 LAUNCHERS = frozenset(
-    "sh bash dash zsh fish ash env nohup setsid nice sudo su timeout time stdbuf tmux screen script xargs make "
-    "lab-sshd lab-init ssh sleep cat tee tail head grep sed awk".split()
-)
+    {
+        "sh", "bash", "dash", "zsh", "fish", "ash", "env", "nohup", "setsid", "nice", "sudo", "su", "timeout", "time",
+        "stdbuf", "tmux", "tmux: server", "tmux: client", "screen", "script", "xargs", "make", "lab-sshd", "lab-init",
+        "ssh", "sleep", "cat", "tee", "tail", "head", "grep", "sed", "awk",
+    }
+)  # fmt: skip
 TORCH_LOOKS_S = (0.0, 2.0, 5.0, 15.0, 60.0)  # ages at which a process's maps are read; imports come after its start
 READ_LIMIT_BYTES = 1 << 17  # of /proc/PID/environ and maps: a hostile process must not make the meter read gigabytes
 VRAM_FILE_BYTES = 32
@@ -274,7 +277,7 @@ def _overwrite(directory: Path, name: str, text: str) -> None:
 
 
 def _vram_files(root: Path) -> dict[int, int]:
-    """pid -> MiB, as the machine's own programs declare it. Whatever is not a small number in a plain file is ignored."""
+    """pid -> MiB, as the machine's own programs declare it. What is not a small number in a plain file is ignored."""
     found: dict[int, int] = {}
     try:
         where = os.open(root / ".lab" / "vram", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

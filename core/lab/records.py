@@ -39,7 +39,9 @@ class Records:
         self._by_id: dict[str, Record] = {}
 
     def load(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (self._directory.parent, self._directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o700)
         for file in sorted(self._directory.glob("*/record.json")):
             try:
                 fields = json.loads(file.read_text())

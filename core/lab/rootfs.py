@@ -17,7 +17,8 @@ from core.lab import linuxns as ns
 SHOWN = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "nix", "sys")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 OWN_DIRECTORIES = (
-    "root", "home/ops", "tmp", "var/log", "var/tmp", "var/lib", "var/cache", "run", "mnt", "srv", "proc", "dev", "workspace",
+    "root", "home/ops", "tmp", "var/log", "var/tmp", "var/lib", "var/cache", "run",
+    "mnt", "srv", "proc", "dev", "workspace",
 )  # fmt: skip
 PROTECTED_PROC = ("sys", "sysrq-trigger", "irq", "bus")  # as container runtimes do: the kernel's own switches
 
@@ -160,7 +161,7 @@ def unshare_all(*, user_namespace: bool) -> None:
 
 
 def _try_all_of_it(root: str, keep: tuple[str, ...], *, user_namespace: bool) -> None:
-    """In a forked child: exactly what a boot does, in a scratch directory. Exits; the message goes to stderr (a pipe)."""
+    """In a forked child: exactly what a boot does, in a scratch directory. Exits, or raises OSError."""
     unshare_all(user_namespace=user_namespace)
     if pid := os.fork():
         os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

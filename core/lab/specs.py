@@ -21,8 +21,11 @@ class GpuSpec:
 
 @dataclass(frozen=True, repr=False)
 class MachineSpec:
-    """What a machine shows to whoever logs in. `onstart` is shell text that init runs at every boot; what it prints is in
-    /var/log/onstart.log. `repr` leaves the environment out: it holds the machine's API key."""
+    """What a machine shows to whoever logs in.
+
+    `onstart` is shell text that init runs at every boot; what it prints is in /var/log/onstart.log. `repr` leaves the
+    environment out: it holds the machine's API key.
+    """
 
     id: str
     hostname: str
@@ -43,7 +46,10 @@ class MachineSpec:
 
 @dataclass(frozen=True)
 class Booted:
-    """A machine that accepts logins. `pid` is its SSH server: SIGKILL, SIGSTOP and SIGCONT to it act on the whole machine."""
+    """A machine that accepts logins.
+
+    `pid` is its SSH server: SIGKILL, SIGSTOP and SIGCONT to it act on the whole machine.
+    """
 
     pid: int
     init_pid: int

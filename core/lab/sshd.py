@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import asyncssh.channel
+import asyncssh.connection
 
 CHUNK_BYTES = 1 << 16
 PIPE_LIMIT_BYTES = 1 << 18
@@ -27,6 +29,8 @@ TERMINAL_GRACE_S = 0.2  # how long a background child may hold the terminal open
 BUSY_TERMINAL_RETRY_S = 0.005
 FLOOD = b"\xfb" * CHUNK_BYTES  # no newline in it: a reader that waits for one without a limit would fill its memory
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+ORIGINAL_COMMAND = b"SSH_ORIGINAL_COMMAND"
 
 Process = asyncssh.SSHServerProcess[bytes]
 
@@ -44,6 +48,10 @@ class Place:
     def tools(self) -> str:
         return f"{self.prefix}/.lab/bin"
 
+    @property
+    def scratch(self) -> str:
+        return f"{self.prefix}/tmp"  # noqa: S108 - the machine's own
+
     def home(self, user: str) -> str:
         return self.prefix + ("/root" if user == "root" else f"/home/{user}")
 
@@ -57,8 +65,8 @@ class Place:
             "SHELL": login_shell(),
             "LANG": "C.UTF-8",
             "PATH": f"{self.tools}:{SYSTEM_PATH}",
-            "TMPDIR": f"{self.prefix}/tmp",
-            "TMUX_TMPDIR": f"{self.prefix}/tmp",  # without a root of its own, machines would share one tmux server
+            "TMPDIR": self.scratch,
+            "TMUX_TMPDIR": self.scratch,  # without a root of its own, machines would share one tmux server
             "WORKSPACE": f"{self.prefix}/workspace",
             "LAB_MACHINE": self.machine_id,
         }
@@ -66,6 +74,16 @@ class Place:
 
 def login_shell() -> str:
     return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
+
+
+class Channel(asyncssh.channel.SSHServerChannel[bytes]):
+    """When a key forces a command, asyncssh drops what the client asked for; sshd hands it on in the environment."""
+
+    def _start_session(self, command: str | None = None, subsystem: str | None = None) -> bool:
+        self._env.pop(ORIGINAL_COMMAND, None)  # a client may not claim to have been forced
+        if self._conn.get_key_option("command") is not None and (command or subsystem):
+            self._env[ORIGINAL_COMMAND] = (command or subsystem or "").encode()
+        return super()._start_session(command, subsystem)
 
 
 class Files(asyncssh.SFTPServer):
@@ -93,16 +111,16 @@ class Logins(asyncssh.SSHServer):
                 self._connection.set_authorized_keys(keys)
         return True
 
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+    def connection_requested(self, *_where: object) -> bool:
         return True
 
-    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+    def server_requested(self, *_where: object) -> bool:
         return True
 
-    def unix_connection_requested(self, dest_path: str) -> bool:
+    def unix_connection_requested(self, *_where: object) -> bool:
         return True
 
-    def unix_server_requested(self, listen_path: str) -> bool:
+    def unix_server_requested(self, *_where: object) -> bool:
         return True
 
 
@@ -190,7 +208,7 @@ class Sessions:
         env = self.environ(process)
         shell = env["SHELL"]
         argv = [shell, "-c", process.command] if process.command else ["-" + Path(shell).name]
-        directory = env["HOME"] if Path(env["HOME"]).is_dir() else "/"
+        directory = env["HOME"] if os.access(env["HOME"], os.X_OK) else "/"
         session = Session(process, shell, argv, env, directory)
         with contextlib.suppress(asyncssh.Error, OSError):  # the client went away: there is nobody left to tell
             status = await (session.with_terminal() if process.term_type else session.with_pipes(self._flood))
@@ -198,6 +216,16 @@ class Sessions:
                 process.exit_with_signal(signal.Signals(-status).name[3:])
             else:
                 process.exit(status)
+
+
+async def output_pipe(pipes: contextlib.ExitStack) -> tuple[int, asyncio.StreamReader]:
+    """(write end for a child, reader); our end closes with `pipes`."""
+    ours, theirs = os.pipe()
+    reader = asyncio.StreamReader(limit=PIPE_LIMIT_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(ours, "rb", 0))
+    pipes.callback(transport.close)
+    return theirs, reader
 
 
 @dataclass(frozen=True)
@@ -209,29 +237,34 @@ class Session:
     directory: str
 
     async def with_pipes(self, flood: Flood) -> int:
-        """Own pumps: asyncssh's redirect() loses the tail of big outputs when the child exits first."""
-        process, pipe = self.process, asyncio.subprocess.PIPE
-        child = await asyncio.create_subprocess_exec(
-            *self.argv, executable=self.shell, env=self.env, cwd=self.directory, start_new_session=True,
-            limit=PIPE_LIMIT_BYTES, stdin=pipe, stdout=pipe, stderr=pipe,
-        )  # fmt: skip
-        if child.stdin is None or child.stdout is None or child.stderr is None:
-            raise OSError("the child has no pipes")
-        side = [
-            asyncio.create_task(self._feed(child, child.stdin)),
-            asyncio.create_task(flood.pour(process, process.command or "")),
-        ]
-        gone = asyncio.create_task(process.channel.wait_closed())
-        body = asyncio.gather(
-            self._pump(child.stdout, process.stdout), self._pump(child.stderr, process.stderr), child.wait(),
-            return_exceptions=True,
-        )  # fmt: skip
-        waited: list[asyncio.Future[Any]] = [body, gone]
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        ended = body.done()
-        for task in (*side, *waited):
-            task.cancel()
-        await asyncio.gather(*side, *waited, return_exceptions=True)
+        """Own pumps: asyncssh's redirect() loses the tail of big outputs when the child exits first. When the client is
+        gone the pipes close, as with sshd: the child lives on until it writes."""
+        process = self.process
+        with contextlib.ExitStack() as pipes:
+            out_end, out = await output_pipe(pipes)
+            err_end, err = await output_pipe(pipes)
+            try:
+                child = await asyncio.create_subprocess_exec(
+                    *self.argv, executable=self.shell, env=self.env, cwd=self.directory, start_new_session=True,
+                    stdin=asyncio.subprocess.PIPE, stdout=out_end, stderr=err_end,
+                )  # fmt: skip
+            finally:
+                os.close(out_end)
+                os.close(err_end)
+            side = [
+                asyncio.create_task(self._feed(child)),
+                asyncio.create_task(flood.pour(process, process.command or "")),
+            ]
+            gone = asyncio.create_task(process.channel.wait_closed())
+            body = asyncio.gather(
+                self._pump(out, process.stdout), self._pump(err, process.stderr), child.wait(), return_exceptions=True
+            )
+            waited: list[asyncio.Future[Any]] = [body, gone]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            ended = body.done()
+            for task in (*side, *waited):
+                task.cancel()
+            await asyncio.gather(*side, *waited, return_exceptions=True)
         return child.returncode if ended and child.returncode is not None else 255
 
     @staticmethod
@@ -240,7 +273,10 @@ class Session:
             sink.write(data)
             await sink.drain()
 
-    async def _feed(self, child: asyncio.subprocess.Process, sink: asyncio.StreamWriter) -> None:
+    async def _feed(self, child: asyncio.subprocess.Process) -> None:
+        sink = child.stdin
+        if sink is None:
+            raise OSError("the child has no stdin")
         try:
             while True:
                 try:
@@ -337,10 +373,11 @@ class Session:
 
 async def serve(place: Place, listener: socket.socket, ready: int) -> None:
     """Serve logins on `listener` until the process is killed; one byte goes to `ready` when logins are taken."""
-    tempfile.tempdir = f"{place.prefix}/tmp"  # asyncssh's agent sockets live and die with the machine's own files
+    tempfile.tempdir = place.scratch  # asyncssh's agent sockets live and die with the machine's own files
     os.chdir(place.home("root"))
     flood = Flood(Path(f"{place.prefix}/.lab/flood"))
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, flood.reread)
+    setattr(asyncssh.connection, "SSHServerChannel", Channel)  # noqa: B010 - asyncssh has no factory for channels
     server = await asyncssh.listen(
         sock=listener, server_factory=lambda: Logins(place), process_factory=Sessions(place, flood),
         server_host_keys=[asyncssh.import_private_key(place.host_key)], encoding=None, line_editor=False,
