@@ -23,7 +23,8 @@ from core.operations.codec import DurableJson, forbid_pickle  # noqa: E402
 
 OPERATIONS_VERSION = "1"  # raised only when a change would break the replay of operations that are open
 MAX_RECOVERY_ATTEMPTS = 1000  # DBOS's default of 100 parks an operation for good at the 101st restart
-_NOISE = ("console.dbos.dev", "already exists in queue", "was cancelled", "CancelledError", "not the latest version")
+_NOISE = ("console.dbos.dev", "already exists in queue", "task cancelled for", "not the latest version")
+_EXPECTED = ("DBOSAwaitedWorkflowCancelledError", "DBOSWorkflowCancelledError", "CancelledError")
 
 
 class _Quiet(logging.Filter):
@@ -31,7 +32,8 @@ class _Quiet(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        if any(words in message for words in _NOISE):
+        raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        if any(words in message for words in _NOISE) or raised in _EXPECTED:
             record.levelno, record.levelname = logging.DEBUG, "DEBUG"
             return logging.getLogger().isEnabledFor(logging.DEBUG)
         return True

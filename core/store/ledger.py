@@ -11,7 +11,7 @@ appears in a listing, it is destroyed.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -98,7 +98,11 @@ class Ledger:
 
     def _one(self, query: sa.Select[tuple[object, ...]]) -> IntentRow | None:
         row = self._connection.execute(query).mappings().one_or_none()
-        return None if row is None else msgspec.convert(dict(row), IntentRow)
+        return None if row is None else _row(row)
 
     def _all(self, query: sa.Select[tuple[object, ...]]) -> list[IntentRow]:
-        return [msgspec.convert(dict(row), IntentRow) for row in self._connection.execute(query).mappings()]
+        return [_row(row) for row in self._connection.execute(query).mappings()]
+
+
+def _row(row: Any) -> IntentRow:
+    return msgspec.convert({f: row[f] for f in IntentRow.__struct_fields__}, IntentRow)

@@ -190,7 +190,7 @@ class Store:
 
 
 def _fact(row: Any) -> Fact:
-    values = dict(row)
+    values = {f: row[f] for f in Fact.__struct_fields__}
     values["detail"] = msgspec.json.decode(values["detail"])
     return msgspec.convert(values, Fact)
 
