@@ -110,6 +110,11 @@ def money(usd: float | None, g: Glyphs = UNICODE) -> str:
     return f"{usd:.2f}" if amount < 1000 else f"{usd:,.0f}"
 
 
+def price(usd: float | None, g: Glyphs = UNICODE) -> str:
+    """USD per hour for a column: always three decimals, so that the points stand under each other."""
+    return g.dash if usd is None or not math.isfinite(usd) else f"{usd:,.3f}"
+
+
 def percent(value: float | None, g: Glyphs = UNICODE) -> str:
     """A share of 100, without the sign: the header says it."""
     return g.dash if value is None or not math.isfinite(value) else f"{value:.0f}"

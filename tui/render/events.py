@@ -15,15 +15,15 @@ def glyph(of: Severity, g: Glyphs = UNICODE) -> str:
     return {"info": g.info, "good": g.run, "warn": g.risk, "bad": g.dead}[of]
 
 
-def line(fact: Fact, g: Glyphs = UNICODE, *, dated: bool = False) -> Line:
+def line(fact: Fact, g: Glyphs = UNICODE) -> Line:
     """`12:04:29 ▲ tts-1: lost: heartbeat silent`."""
+    return [(clock(fact.at, g) + " ", "muted"), *untimed(fact, g)]
+
+
+def untimed(fact: Fact, g: Glyphs = UNICODE) -> Line:
+    """The same without the time, for a view that shows times itself."""
     of = severity(fact)
-    when = day(fact.at, g) if dated else clock(fact.at, g)
-    return [
-        (when + " ", "muted"),
-        (glyph(of, g) + " ", ROLE[of]),
-        (plain(sentence(fact), g), "" if of == "info" else ROLE[of]),
-    ]
+    return [(glyph(of, g) + " ", ROLE[of]), (plain(sentence(fact), g), "" if of == "info" else ROLE[of])]
 
 
 def cells(fact: Fact, g: Glyphs = UNICODE) -> list[Cell]:

@@ -19,6 +19,7 @@ from tui.render.cells import (
     money,
     percent,
     plain,
+    price,
     rate,
     share,
     spark,
@@ -121,11 +122,11 @@ def cells(
         Cell(plain(place(machine.region, machine.country), g), "muted"),
         Cell(gpus_text(machine.gpu_count, machine.gpu, g)),
         Cell(bar(share(util, 100), BAR_WIDTH, g) + f"{percent(util, g):>4}", quiet or "run"),
-        Cell(spark(load, SPARK_WIDTH, g), "muted" if old else "accent"),
+        Cell(spark(load if alive else (), SPARK_WIDTH, g), "muted" if old else "accent"),
         Cell(f"{gib(used, g)}/{gib(total, g)}" if total else g.dash, quiet),
         Cell(percent(heat, g), quiet or heat_role(heat)),
         Cell(percent(watts(seen), g), quiet),
-        Cell(money(burn, g), "money" if machine.bills else "muted"),
+        Cell(price(burn, g), "money" if machine.bills else "muted"),
         Cell(age(uptime_s(machine, now), g), "muted"),
         Cell(*job(machine, seen, now, g)),
     ]
@@ -142,8 +143,8 @@ def job(machine: Machine, reading: MachineReading | None, now: float, g: Glyphs 
     who = machine.workspace or ""
     match machine.state:
         case "destroying":
-            proof = "accepted, waiting for proof" if machine.destroy_accepted_at else "not accepted yet"
-            return plain(f"{since}, ${money(cost_usd(machine, now))} so far, {proof}", g), "warn"
+            proof = "waiting for proof" if machine.destroy_accepted_at else "not accepted yet"
+            return plain(f"${money(cost_usd(machine, now))} so far, {since}, {proof}", g), "warn"
         case "asked" | "booting" | "checking":
             said = f", {machine.provider_state}" if machine.provider_state else ""
             return plain(f"{who} {since}{said}".strip(), g), "boot"
@@ -183,7 +184,7 @@ def stranger_cells(stranger: Stranger, g: Glyphs = UNICODE) -> list[Cell]:
         Cell(g.dash, "dead"),
         Cell(g.dash, "dead"),
         Cell(g.dash, "dead"),
-        Cell(money(stranger.usd_per_hour, g), "dead"),
+        Cell(price(stranger.usd_per_hour, g), "dead"),
         Cell(g.dash, "dead"),
         Cell(plain(f"not ours{f', labelled {stranger.label}' if stranger.label else ''}", g), "dead"),
     ]

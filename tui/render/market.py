@@ -17,6 +17,7 @@ from tui.render.cells import (
     money,
     number,
     plain,
+    price,
     stale,
 )
 from tui.render.machines import gpus_text, place
@@ -72,8 +73,8 @@ def cells(offer: Offer, context: Context) -> list[Cell]:
     return [
         Cell(plain(offer.gpu, g)),
         Cell(str(offer.gpu_count)),
-        Cell(money(offer.usd_per_gpu_hour, g), quiet or "money"),
-        Cell(money(offer.all_in_usd_per_hour(context.disk_gb), g), quiet),
+        Cell(price(offer.usd_per_gpu_hour, g), quiet or "money"),
+        Cell(price(offer.all_in_usd_per_hour(context.disk_gb), g), quiet),
         Cell("spot" if offer.kind == "spot" else "on-dem", "warn" if offer.kind == "spot" else "muted"),
         Cell(plain(offer.provider, g), "muted"),
         Cell(plain(place(offer.region, offer.country), g), ""),

@@ -18,6 +18,7 @@ class TimelineRow(NamedTuple):
     offset_s: float | None
     took_s: float | None
     detail: str
+    attempt: int = 1
 
 
 def label(step: str) -> str:
@@ -25,25 +26,44 @@ def label(step: str) -> str:
     return step.replace("_", " ")
 
 
-def rows(operation: Operation, now: float, expected: tuple[str, ...] = ()) -> list[TimelineRow]:
-    """The steps that began, in order, then those still expected; a step that ran again says so."""
+# the steps of a smooth operation in order, by its kind; the names are those of core.operations
+EXPECTED: dict[str, tuple[str, ...]] = {
+    "rent": (
+        "choose an offer",
+        "ask for it",
+        "boot",
+        "reach it by SSH",
+        "start the agent",
+        "check it against its offer",
+        "ready",
+    ),
+    "retire": ("ask to destroy", "first listing without it", "close"),
+}
+
+
+def rows(operation: Operation, now: float) -> list[TimelineRow]:
+    """The steps that began, in order, then those still to come; a step that ran again says so."""
     seen = [_row(operation, step, now) for step in operation.steps]
     if operation.state != "running":
         return seen
-    begun = {step.name for step in operation.steps}
-    return seen + [TimelineRow(label(name), "waiting", None, None, "") for name in expected if name not in begun]
+    return seen + [TimelineRow(label(name), "waiting", None, None, "") for name in _to_come(operation)]
+
+
+def _to_come(operation: Operation) -> tuple[str, ...]:
+    """What follows the last step that began; after one that leads back, everything from the start."""
+    expected = EXPECTED.get(operation.kind, ())
+    last = operation.steps[-1].name if operation.steps else ""
+    return expected[expected.index(last) + 1 :] if last in expected else expected
 
 
 def _row(operation: Operation, step: Step, now: float) -> TimelineRow:
-    detail = (
-        step.detail if step.attempt <= 1 else f"attempt {step.attempt}" + (f": {step.detail}" if step.detail else "")
-    )
     running = step.state == "running"
     # an operation that ended cannot have a step still running: it was cut off with it
     state: RowState = "failed" if running and operation.state != "running" else step.state
     end = operation.ended_at if operation.ended_at is not None else now
     took = step.took_s if step.took_s is not None else max(0.0, end - step.started_at)
-    return TimelineRow(label(step.name), state, max(0.0, step.started_at - operation.started_at), took, detail)
+    offset = max(0.0, step.started_at - operation.started_at)
+    return TimelineRow(label(step.name), state, offset, took, step.detail, step.attempt)
 
 
 def headline(operation: Operation, now: float, g: Glyphs = UNICODE) -> Line:
@@ -64,7 +84,8 @@ def as_text(operation: Operation, now: float) -> str:
     for row in rows(operation, now):
         offset = "" if row.offset_s is None else f"+{row.offset_s:.1f}s"
         took = "" if row.took_s is None else f"{row.took_s:.1f}s"
-        lines.append(f"{offset:>8} {took:>8}  {row.state:<7} {row.name}  {row.detail}".rstrip())
+        again = f" (attempt {row.attempt})" if row.attempt > 1 else ""
+        lines.append(f"{offset:>8} {took:>8}  {row.state:<7} {row.name}{again}  {row.detail}".rstrip())
     if operation.reason:
         lines.append(f"reason: {operation.reason}")
     return "\n".join(lines)

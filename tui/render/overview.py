@@ -33,18 +33,19 @@ def machines(fleet: Iterable[Machine], strangers: int, g: Glyphs = UNICODE) -> l
             groups["boot"] += 1
     if not any(groups.values()) and not strangers:
         return [[("none rented", "muted")], [("nothing is billed", "muted")]]
+    booting, ending = groups["boot"], groups["ending"]
     first: Line = [
         (f"{g.run} {groups['run']} run", "run"),
-        (f"  {g.boot} {groups['boot']} boot", "boot" if groups["boot"] else "muted"),
+        (f"  {g.boot} {booting} boot", "boot" if booting else "muted"),
     ]
-    risk: Line = [(f"{g.risk} {groups['risk']} at risk", "risk")] if groups["risk"] else [("none at risk", "muted")]
-    rest = [
-        (f"  {glyph} {groups[key]} {word}", role)
-        for key, glyph, word, role in (("ending", g.ending, "ending", "warn"), ("stopped", g.stby, "stopped", "stby"))
-        if groups[key]
-    ]
-    strange = [(f"  {g.stranger} {strangers} not ours", "dead")] if strangers else []
-    return [first, risk + rest + strange]
+    if ending:
+        first.append((f"  {g.ending} {ending} end", "warn"))
+    second: Line = [(f"{g.risk} {groups['risk']} at risk", "risk")] if groups["risk"] else [("none at risk", "muted")]
+    if groups["stopped"]:
+        second.append((f"  {g.stby} {groups['stopped']} stop", "stby"))
+    if strangers:
+        second.append((f"  {g.stranger} {strangers} not ours", "dead"))
+    return [first, second]
 
 
 def gpu(
@@ -84,7 +85,7 @@ def money_lines(spent: Spend, budget: Budget, g: Glyphs = UNICODE) -> list[Line]
     return [
         [(f"${money(spent.burn_usd_per_hour, g)}/h", "money"), (f" of {money(budget.usd_per_hour, g)}", "muted")],
         [
-            (f"month ${money(spent.month_usd, g)} of {budget.usd_per_month:,.0f} ", role or "muted"),
+            (f"month {money(spent.month_usd, g)}/{budget.usd_per_month:,.0f} ", role or "muted"),
             (track(part, 5, g), role or "money"),
         ],
     ]
@@ -98,8 +99,8 @@ def events(facts: Sequence[Fact], now: float, g: Glyphs = UNICODE) -> list[Line]
         (f"{g.dead} {bad} bad", "bad" if bad else "muted"),
         (f"  {g.risk} {warn} warn", "warn" if warn else "muted"),
     ]
-    newest = f"last {age(now - facts[-1].at, g)} ago" if facts else "nothing happened yet"
-    return [first, [(f"{sum(hour.values())} in the last hour, {newest}" if facts else newest, "muted")]]
+    newest = f"last {age(now - facts[-1].at, g)} ago" if facts else "nothing yet"
+    return [first, [(f"{sum(hour.values())} in 1 h, {newest}" if facts else newest, "muted")]]
 
 
 def provider_line(providers: Iterable[ProviderStatus], now: float, g: Glyphs = UNICODE) -> Line:

@@ -9,7 +9,7 @@ from core.domain.operations import Operation
 from core.domain.readings import MachineReading
 from core.domain.workspaces import Workspace
 from tui.render import machines as machine_rows
-from tui.render.cells import UNICODE, Cell, Glyphs, age, bar, duration, money, percent, plain, share, stale
+from tui.render.cells import UNICODE, Cell, Glyphs, age, bar, duration, percent, plain, price, share, stale
 
 WORKSPACE, STATE, MACHINE, GPUS, UTIL, STEP, LOSS, PRICE, UP, ENDS, NOTE = range(11)
 
@@ -70,7 +70,7 @@ def cells(row: Row, now: float, g: Glyphs = UNICODE) -> list[Cell]:
         Cell(step, quiet),
         Cell(loss, quiet),
         Cell(
-            money(machine.burn_usd_per_hour if machine else None, g), "money" if machine and machine.bills else "muted"
+            price(machine.burn_usd_per_hour if machine else None, g), "money" if machine and machine.bills else "muted"
         ),
         Cell(age(machine_rows.uptime_s(machine, now) if machine else None, g), "muted"),
         Cell(age(ends, g), "warn" if ends is not None and ends < 900 else "muted"),

@@ -1,0 +1,364 @@
+"""Panel 1: what runs, costs and happens, and the one thing to press next. One rule: it fits on every screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Iterable, Sequence
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from core.domain.errors import UnderstudyError
+from core.domain.machines import GONE
+from core.domain.operations import Operation
+from core.domain.readings import TelemetryPoint, point
+from tui import filters, subjects
+from tui.render import events, operations, overview
+from tui.render import workspaces as render
+from tui.render.cells import Cell, Line, joined, plain, stale
+from tui.render.machines import READING_PERIOD_S
+from tui.screens.confirm import Text
+from tui.screens.curves import mode
+from tui.screens.keys import key_of
+from tui.screens.machines import fewer, mean_load
+from tui.screens.panes import Table
+from tui.screens.rent import stages
+from tui.screens.row import RowPanel, Target
+from tui.screens.rows import Rows
+from tui.widgets.columns import Column
+from tui.widgets.plot import Plot, Series
+from tui.widgets.styles import Painted, Span
+from tui.widgets.timeline import Timeline
+from tui.widgets.vtable import VTable
+
+COLUMNS = (
+    Column("name", "WORKSPACE", 12),
+    Column("state", "STATE", 8, priority=4),
+    Column("machine", "MACHINE", 10, priority=8, middle=True),
+    Column("gpus", "GPUS", 12, priority=5),
+    Column("util", "UTIL %", 12),
+    Column("step", "STEP", 8, ">", priority=2),
+    Column("loss", "LOSS", 7, ">", priority=1),
+    Column("price", "$/H", 7, ">"),
+    Column("up", "UP", 4, ">", priority=7),
+    Column("ends", "ENDS", 4, ">", priority=6),
+    Column("note", "", 8, flex=1),
+)
+GONE_SHOWN_S = 3600.0  # a workspace that ended stays in sight for so long
+SPARK_CELLS = 8
+
+
+class Newest(Painted):
+    """The newest facts, the newest at the bottom."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.lines: list[Line] = []
+
+    def show(self, lines: list[Line]) -> None:
+        if lines != self.lines:
+            self.lines = lines
+            self.refresh()
+
+    def spans(self, y: int, width: int) -> Iterable[Span]:
+        del width
+        index = y + max(0, len(self.lines) - self.size.height)
+        return self.lines[index] if index < len(self.lines) else ()
+
+
+class Overview(RowPanel):
+    """The first thing one sees."""
+
+    scene = "overview"
+    topics = frozenset(
+        {"workspaces", "machines", "strangers", "operations", "readings", "providers", "budget", "events", "connection"}
+    )
+
+    CSS = """
+    Overview #tiles { height: 4; }
+    Overview #tiles > Text { width: 1fr; height: 4; padding: 0 1; }
+    Overview #tiles > #tile-machines, Overview #tiles > #tile-gpu { width: 1.2fr; }
+    Overview #strip { display: none; }
+    Overview.-low #tiles, Overview.-narrow #tiles { display: none; }
+    Overview.-low #strip, Overview.-narrow #strip { display: block; height: 1; }
+    Overview #middle { height: 1fr; }
+    Overview #workspaces { width: 3fr; }
+    Overview #side { width: 2fr; }
+    Overview.-narrow #side { display: none; }
+    Overview #doing { height: auto; max-height: 60%; display: none; }
+    Overview #newest { height: 1fr; min-height: 4; }
+    Overview #loss { height: 2fr; }
+    Overview #last { display: none; height: 1; }
+    Overview.-narrow #last { display: block; }
+    Overview #hint { height: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = Rows(self.stamp, self.cells)
+        self.filter = filters.EVERYTHING
+        self.sort, self.descending = "", False
+        self._past: dict[str, list[TelemetryPoint]] = {}
+        self._asked: set[str] = set()
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="tiles"):
+            for name in ("machines", "gpu", "spend", "events"):
+                tile = Text([], id=f"tile-{name}")
+                tile.add_class("pane")
+                tile.border_title = {"gpu": "GPU"}.get(name, name)
+                yield tile
+        yield Text([], id="strip")
+        with Horizontal(id="middle"):
+            table = Table(
+                COLUMNS,
+                self.rows,
+                clock=self.console.clock.monotonic,
+                ascii_only=self.console.ascii_only,
+                id="workspaces",
+            )
+            table.add_class("pane")
+            yield table
+            with Vertical(id="side"):
+                plot = Plot(mode=mode(self.console.ascii_only), x_figure=_steps, id="loss", classes="pane")
+                plot.placeholder = "no loss reported yet"
+                yield plot
+                timeline = Timeline(ascii_only=self.console.ascii_only, id="doing", classes="pane")
+                yield timeline
+                newest = Newest(id="newest")
+                newest.add_class("pane")
+                newest.border_title = "events"
+                yield newest
+        yield Newest(id="last")
+        yield Text([], id="hint")
+
+    @property
+    def table(self) -> Table:
+        return self.query_one("#workspaces", Table)
+
+    # -- rows ----------------------------------------------------------------------------------------------------------
+
+    def row(self, key: str) -> render.Row | None:
+        state = self.model.state
+        workspace = state.workspaces.get(key)
+        if workspace is None:
+            return None
+        machine = self.machine_of(Target(workspace=key, machine=workspace.primary))
+        reading = self.model.readings.get(machine.id) if machine and machine.state == "ready" else None
+        return render.Row(workspace, machine, reading, state.operations.get(workspace.operation or ""))
+
+    def stamp(self, key: str) -> Hashable:
+        row, model = self.row(key), self.model
+        if row is None:
+            return None
+        machine = row.machine.id if row.machine else ""
+        old = row.reading is None or stale(self.now - row.reading.at, READING_PERIOD_S)
+        moving = int(self.now) if old or row.workspace.state != "running" else int(self.now / 60)
+        versions = [
+            model.version("workspaces", key),
+            model.version("machines", machine),
+            model.version("readings", machine),
+        ]
+        return (*versions, model.version("operations", row.workspace.operation or ""), moving)
+
+    def cells(self, key: str) -> Sequence[Cell]:
+        row = self.row(key)
+        return render.cells(row, self.now, self.glyphs) if row else [Cell("")] * len(COLUMNS)
+
+    def order(self) -> list[str]:
+        now = self.now
+        ended = ("retired", "failed")
+        all_of = self.model.state.workspaces.values()
+        shown = [w for w in all_of if w.state not in ended or now - w.state_since < GONE_SHOWN_S]
+        if not self.filter.empty:
+            shown = [w for w in shown if (row := self.row(w.name)) and self.filter(subjects.workspace(row, now))]
+        shown.sort(key=lambda w: (render.rank(w), w.created_at, w.name))
+        keys = [w.name for w in shown]
+        if self.sort:
+            keys.sort(key=self._sort_key, reverse=self.descending)
+        return keys
+
+    def _sort_key(self, key: str) -> tuple[bool, float, str]:
+        row = self.row(key)
+        at = [column.key for column in COLUMNS].index(self.sort)
+        text = render.cells(row, self.now, self.glyphs)[at].text if row else ""
+        digits = text.replace(",", "").split()
+        try:
+            return True, float(digits[-1]), ""
+        except (ValueError, IndexError):
+            return False, 0.0, text
+
+    # -- painting ------------------------------------------------------------------------------------------------------
+
+    def changed(self, topics: frozenset[str]) -> None:
+        if topics - {"readings", "events"}:
+            self.refill()
+        else:
+            self.table.data_changed()
+        self.paint()
+
+    def changed_slowly(self, topics: frozenset[str]) -> None:
+        del topics
+        self.paint_curve()
+
+    def tick(self) -> None:
+        self.refill()
+        self.paint()
+
+    def refill(self, *, force: bool = False) -> None:
+        """The table's rows, in their order."""
+        moved = self.rows.put(self.order(), frozen=self.table.frozen and not force)
+        market, keys = (key_of(self.console.registry, action) for action in ("market", "help"))
+        step = f"{market} shows what can be rented, {keys} the keys"
+        self.table.placeholder = self.instead("the workspaces", empty="No workspace yet.", next_step=step)
+        self.table.data_changed(reordered=moved)
+        lab = " (lab)" if self.model.lab else ""
+        self.table.border_title = f"workspaces{lab}, {len(self.rows)}"
+        self.count_filter(len(self.rows), len(self.model.state.workspaces), self.filter.problem)
+
+    def tiles(self) -> dict[str, list[Line]]:
+        """The four tiles' lines."""
+        model, g, now = self.model, self.glyphs, self.now
+        state = model.state
+        running = [m for m in state.machines.values() if m.state not in GONE]
+        readings = [model.readings[m.id] for m in running if m.id in model.readings]
+        return {
+            "machines": overview.machines(running, len(state.strangers), g),
+            "gpu": overview.gpu(readings, self.load(), now, g),
+            "spend": overview.money_lines(model.spent(now), state.budget, g),
+            "events": overview.events(list(model.events), now, g),
+        }
+
+    def load(self) -> list[float | None]:
+        """Mean utilisation over the fleet, in as many values as the tile has glyphs."""
+        columns: list[list[float]] = []
+        for samples in self.model.loads.values():
+            for back, sample in enumerate(reversed(samples)):
+                value = mean_load(sample)
+                if back == len(columns):
+                    columns.append([])
+                if value is not None:
+                    columns[back].append(value)
+        values = [sum(column) / len(column) if column else None for column in reversed(columns)]
+        return fewer(values, 60, SPARK_CELLS)
+
+    def paint(self) -> None:
+        """Tiles, events, hint, and what the chosen workspace is doing."""
+        g, now, tiles = self.glyphs, self.now, self.tiles()
+        for name, lines in tiles.items():
+            self.query_one(f"#tile-{name}", Text).show(lines)
+        self.query_one("#strip", Text).show(
+            [joined([[(" ", ""), *tiles["machines"][0]], tiles["gpu"][0], tiles["spend"][1]])]
+        )
+        facts = list(self.model.events)[-60:]
+        lines = [events.line(fact, g) for fact in facts]
+        trouble = overview.provider_line(self.model.state.providers.values(), now, g)
+        self.query_one("#newest", Newest).show(lines or [[("nothing has happened yet", "muted")]])
+        self.query_one("#last", Newest).show([[(" ", ""), *line] for line in lines[-1:]])
+        hint: Line = [(" ", "")]
+        for action, words in overview.hint(self.model.state.workspaces.values()):
+            hint += [(key_of(self.console.registry, action) + " ", "key bold"), (plain(words, g) + "   ", "muted")]
+        self.query_one("#hint", Text).show([hint + trouble])
+        self.paint_operation()
+
+    def selected(self) -> str | None:
+        key = self.table.cursor_key
+        return None if key is None else str(key)
+
+    def operation(self) -> Operation | None:
+        """What the chosen workspace is doing now, if it takes steps."""
+        workspace = self.model.state.workspaces.get(self.selected() or "")
+        operation = self.model.state.operations.get(workspace.operation or "") if workspace else None
+        return operation if operation is not None and operation.state == "running" else None
+
+    def paint_operation(self) -> None:
+        """The timeline takes the curve's place while the workspace is being rented or retired."""
+        operation, timeline, plot = self.operation(), self.query_one("#doing", Timeline), self.query_one("#loss", Plot)
+        timeline.display, plot.display = operation is not None, operation is None
+        if operation is not None:
+            timeline.border_title = f"{operation.kind} {operation.workspace or ''}"
+            timeline.show(stages(operation, self.now))
+
+    def paint_curve(self) -> None:
+        """The loss of the chosen workspace over its steps."""
+        name, plot = self.selected(), self.query_one("#loss", Plot)
+        row = self.row(name) if name else None
+        machine = row.machine.id if row and row.machine else None
+        if machine is None:
+            plot.border_title = "loss"
+            plot.show(())
+            return
+        if machine not in self._asked:
+            self._asked.add(machine)
+            self.run_worker(self._look_back(machine), group=f"telemetry-{machine}")
+        curve = loss_curve([*self._past.get(machine, ()), *map(point, self.model.recent.get(machine, ()))])
+        step = f", step {int(curve[-1][0]):,}" if curve else ""
+        plot.border_title = f"{plain(name or '', self.glyphs)} loss{step}"
+        plot.show([Series("loss", [x for x, _ in curve], [y for _, y in curve], "plot-1")])
+
+    async def _look_back(self, machine: str) -> None:
+        """The curve from before this console was opened, once; without it the live part is shown."""
+        try:
+            self._past[machine] = await self.console.engine.telemetry(machine)
+        except UnderstudyError:
+            await asyncio.sleep(5.0)
+            self._asked.discard(machine)
+            return
+        self.paint_curve()
+
+    # -- the panel's own -----------------------------------------------------------------------------------------------
+
+    def apply_filter(self, text: str) -> None:
+        self.filter = filters.parse(text, filters.WORKSPACES)
+        self.refill(force=True)
+
+    @on(VTable.Sorted)
+    def sorted(self, message: VTable.Sorted) -> None:
+        self.sort, self.descending = message.column, message.descending
+        self.table.show_sort(self.sort, self.descending)
+        self.refill(force=True)
+
+    @on(VTable.Highlighted)
+    def highlighted(self) -> None:
+        self.paint_operation()
+        self.paint_curve()
+
+    @on(VTable.Opened)
+    def opened(self, message: VTable.Opened) -> None:
+        row = self.row(str(message.key))
+        if row is None or row.machine is None:
+            self.console.say(f"{message.key} has no machine to open.", "warning")
+            return
+        from tui.screens.machine import MachineScreen
+
+        self.app.push_screen(MachineScreen(row.machine.id))
+
+    def targets(self) -> list[Target]:
+        if not self.is_mounted:
+            return []
+        workspaces = self.model.state.workspaces
+        keys = [str(key) for key in self.table.chosen()]
+        return [Target(workspace=key, machine=workspaces[key].primary) for key in keys if key in workspaces]
+
+    def row_text(self) -> str:
+        operation = self.operation()
+        if operation is not None and not self.table.marks:
+            return operations.as_text(operation, self.now)
+        rows = [self.row(one.workspace or "") for one in self.targets()]
+        return "\n".join(render.as_text(row, self.now) for row in rows if row)
+
+    def row_json(self) -> str:
+        workspaces = self.model.state.workspaces
+        return "\n".join(msgspec.json.encode(workspaces[one.workspace or ""]).decode() for one in self.targets())
+
+
+def loss_curve(points: Iterable[TelemetryPoint]) -> list[tuple[float, float]]:
+    """(step, loss) in order of steps; a step reported again keeps its newest loss."""
+    known = {p.step: p.loss for p in sorted(points, key=lambda p: p.at) if p.step is not None and p.loss is not None}
+    return sorted((float(step), loss) for step, loss in known.items())
+
+
+def _steps(value: float) -> str:
+    return f"{value:,.0f}"
