@@ -150,6 +150,7 @@ class Port:
         self.lost_in_silence: list[tuple[Side, Exception | None]] = []
         self._listener: socket.socket | None = None
         self._filling: list[socket.socket] = []
+        self._filler_origins: set[tuple[str, int]] = set()
         self._joins: set[asyncio.Task[None]] = set()
 
     def open(self, host: str, port: int) -> None:
@@ -182,9 +183,12 @@ class Port:
     def _accept(self) -> None:
         while self._listener:
             try:
-                client, _ = self._listener.accept()
+                client, origin = self._listener.accept()
             except OSError:  # nobody left, or the client has gone again
                 return
+            if origin in self._filler_origins:
+                client.close()
+                continue
             task = asyncio.get_running_loop().create_task(self._join(client))
             self._joins.add(task)
             task.add_done_callback(self._joins.discard)
@@ -249,12 +253,15 @@ class Port:
                 filler.setblocking(False)
                 filler.connect_ex(self.address)
                 self._filling.append(filler)
+                self._filler_origins.add(filler.getsockname())
 
     def _end_drop(self) -> None:
         for filler in self._filling:
             filler.close()
         self._filling.clear()
         self._accept_from_now()
+        self._accept()  # takes the fillers out: they were never the machine's connections
+        self._filler_origins.clear()
         for side in list(self.live):
             side.resume()
             if side.ended:

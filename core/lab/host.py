@@ -349,7 +349,7 @@ class Host:
             raise OSError("slow-disk cannot be made real here: the machine writes to this host's disk")
 
     def deaths(self) -> AsyncIterator[str]:
-        """Ids of machines whose init ended without `stop` or `destroy`; those that died while no front ran come first."""
+        """Ids of machines whose init ended without `stop` or `destroy`; deaths while no front ran come first."""
 
         async def one_by_one() -> AsyncIterator[str]:
             while True:

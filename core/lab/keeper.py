@@ -247,7 +247,7 @@ class Keeper:
         return True
 
     def reap(self) -> None:
-        """Collect the dead: init's end is its machine's; any other direct child that lives is an orphan of a dead one."""
+        """Collect the dead: init's end is its machine's; another direct child that lives is an orphan of a dead one."""
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)

@@ -109,7 +109,7 @@ def _become_init(plan: Plan, report: int) -> None:
 
 
 def run(plan: Plan, listener: socket.socket, ready: int, report: int) -> None:
-    """In a fresh fork of the keeper; never returns. Writes {"init": pid} to `report`, one byte to `ready` when serving."""
+    """In a fresh fork of the keeper; never returns. Tells {"init": pid} on `report`, one byte on `ready`."""
     ns.name_process("lab-init")
     ns.retitle_process(f"understudy-lab machine {plan.id}: init")
     os.setsid()

@@ -127,9 +127,7 @@ def _own_proc(root: str) -> None:
         point = f"{proc}/{name}"
         if Path(point).exists():
             _bind(point, point)
-            ns.mount(
-                None, point, None, ns.MS_BIND | ns.MS_REMOUNT | ns.MS_RDONLY | ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC
-            )
+            ns.make_read_only(point)
     shown = Path(root, ".lab/proc")
     for file in sorted(shown.iterdir()) if shown.is_dir() else []:
         _bind(str(file), f"{proc}/{file.name}", recursive=False)
