@@ -22,9 +22,9 @@ from typing import Any
 from core.lab import vast_instances, vast_keys, vast_rent
 from core.lab.asgi import HTML, TEXT, Answer, BadRequest, Request, answer
 from core.lab.contracts import Refused
-from core.lab.faults import number_of
 from core.lab.gpus import MODELS
 from core.lab.hostile import spoil_rows, taint_rows
+from core.lab.machine_faults import number_of
 from core.lab.pacing import Pacer
 from core.lab.vast_context import VastContext, error
 from core.lab.vast_rows import user_row

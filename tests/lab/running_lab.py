@@ -1,4 +1,7 @@
-"""A lab in a process of its own, for tests: started, spoken to over real loopback HTTP, ended. Its one rule: it ends with the test."""
+"""A lab in a process of its own, for tests: started, spoken to over real loopback HTTP, ended.
+
+Its one rule: it ends with the test.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,14 @@ class RunningLab:
         self.http = httpx.Client(timeout=30.0, trust_env=False)
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def parent_option(self) -> list[str]:
+        """Ends with the test run, whatever happens to the test."""
+        return ["--with-parent"]
+
     def start(self) -> RunningLab:
         """Start and wait until it answers."""
-        command = [sys.executable, "-m", "core.lab", "up", "--home", str(self.home), "--with-parent", *self.args]
+        command = [sys.executable, "-m", "core.lab", "up", "--home", str(self.home), *self.parent_option, *self.args]
         log = (self.home.parent / f"{self.home.name}.log").open("ab")
         with log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
@@ -60,7 +68,9 @@ class RunningLab:
     def vast_url(self) -> str:
         return str(self.about["endpoints"]["vast"])
 
-    def vast(self, method: str, path: str, body: Any = None, *, token: str | None = None, **query: str) -> httpx.Response:
+    def vast(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, **query: str
+    ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token or self.about['token']}"}
         return self.http.request(method, self.vast_url + path, json=body, headers=headers, params=query)
 

@@ -1,4 +1,5 @@
-"""The Vast front over real loopback HTTP, clock in the test's hand, no machines: what the provider documents, call by call."""
+"""The Vast front over real loopback HTTP, clock in the test's hand, no machines: what the provider documents, call by
+call."""
 
 from __future__ import annotations
 
@@ -135,7 +136,11 @@ def test_an_instances_own_key_reaches_only_itself(lab: RunningLab) -> None:
     mine, key = made["new_contract"], made["instance_api_key"]
     other = lab.rent().json()["new_contract"]
     assert lab.vast("PUT", f"/api/v0/instances/{mine}/", {"state": "stopped"}, token=key).status_code == 200
-    for method, path in (("DELETE", f"/api/v0/instances/{other}/"), ("GET", "/api/v1/instances/"), ("GET", "/api/v0/ssh/")):
+    for method, path in (
+        ("DELETE", f"/api/v0/instances/{other}/"),
+        ("GET", "/api/v1/instances/"),
+        ("GET", "/api/v0/ssh/"),
+    ):
         assert lab.vast(method, path, token=key).status_code == 403
     assert lab.vast("DELETE", f"/api/v0/instances/{mine}/", {}, token=key).json()["success"] is True
     assert lab.vast("PUT", f"/api/v0/instances/{mine}/", {"state": "running"}, token=key).status_code == 401
