@@ -32,7 +32,7 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def spend(machines: Iterable[Machine], closed_by_month: Mapping[str, float], now: float) -> Spend:
-    """The account's spending now. `closed_by_month`: USD of machines already destroyed, by month (UTC)."""
+    """Spending now. `closed_by_month`: USD of stretches that ended, of machines gone or not, by month (UTC)."""
     burn = committed = 0.0
     count = 0
     month = closed_by_month.get(month_of(now), 0.0)
@@ -42,9 +42,8 @@ def spend(machines: Iterable[Machine], closed_by_month: Mapping[str, float], now
         count += 1
         burn += machine.burn_usd_per_hour
         committed += machine.usd_per_hour
-        if machine.rented_at is not None:
-            since = max(machine.rented_at, month_start(now))
-            month += max(0.0, now - since) / SECONDS_PER_HOUR * machine.usd_per_hour
+        if machine.rate_since is not None:
+            month += by_month(machine.rate_since, now, machine.burn_usd_per_hour).get(month_of(now), 0.0)
     return Spend(burn_usd_per_hour=burn, committed_usd_per_hour=committed, month_usd=month, machines=count)
 
 
@@ -73,14 +72,11 @@ def check(budget: Budget, spent: Spend, usd_per_hour: float, for_s: float | None
         )
 
 
-def close_out(machine: Machine, ended_at: float) -> dict[str, float]:
-    """A destroyed machine's cost, by the months (UTC) in which it ran."""
+def by_month(start: float, end: float, usd_per_hour: float) -> dict[str, float]:
+    """What a stretch at one rate cost, by the months (UTC) that it touches."""
     shares: dict[str, float] = {}
-    if machine.rented_at is None:
-        return shares
-    end = ended_at
-    while end > machine.rented_at:
-        start = max(machine.rented_at, month_start(end - 1e-6))
-        shares[month_of(start)] = shares.get(month_of(start), 0.0) + (end - start) / 3600.0 * machine.usd_per_hour
-        end = start
+    while end > start:
+        first = max(start, month_start(end - 1e-6))
+        shares[month_of(first)] = shares.get(month_of(first), 0.0) + (end - first) / SECONDS_PER_HOUR * usd_per_hour
+        end = first
     return shares

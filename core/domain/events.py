@@ -99,6 +99,7 @@ SENTENCES: dict[str, tuple[Severity, str]] = {
     "secret_set": ("info", "secret {name} set"),
     "secret_removed": ("info", "secret {name} removed"),
     "config_set": ("info", "setting {key} changed"),
+    "picture_tidied": ("info", "what ended long ago left the screen; the journal keeps it"),
     "lab_fault": ("warn", "lab: fault {fault} on {target}"),
 }
 

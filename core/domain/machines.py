@@ -18,7 +18,8 @@ GONE: frozenset[str] = frozenset({"destroyed", "failed"})
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """One rented machine. `usd_per_hour` is all-in (disk included); times are epoch seconds by the engine's clock.
 
-    `token` is the intent's name in the provider's label; `simulated` marks a machine of the lab.
+    `token` is the intent's name in the provider's label; `simulated` marks a machine of the lab. What it cost is kept
+    by stretches of one rate: `cost_before_usd` up to `rate_since`, its present rate since then.
     """
 
     id: str
@@ -44,6 +45,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     asked_at: float | None = None
     rented_at: float | None = None
+    rate_since: float | None = None
+    cost_before_usd: float = 0.0
     ready_at: float | None = None
     destroy_asked_at: float | None = None
     destroy_accepted_at: float | None = None
@@ -65,10 +68,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def burn_usd_per_hour(self) -> float:
-        """What it costs now: nothing before the provider accepted it, only the disk while stopped."""
+        """What it costs now: nothing before the provider accepted it, only the disk while stopped or outbid."""
         if not self.bills:
             return 0.0
-        return self.storage_usd_per_hour if self.state == "stopped" else self.usd_per_hour
+        halted = self.state == "stopped" or (self.state == "lost" and self.provider_state == "paused")
+        return self.storage_usd_per_hour if halted else self.usd_per_hour
 
 
 class Stranger(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,9 +88,13 @@ class Stranger(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
 
 
-def cost_usd(machine: Machine, now: float) -> float:
-    """Estimated cost since it was rented, at its present rate; exact invoices are the provider's."""
-    if machine.rented_at is None:
+def running_usd(machine: Machine, now: float) -> float:
+    """What the present stretch has cost so far."""
+    if machine.rate_since is None:
         return 0.0
-    end = machine.destroyed_at if machine.destroyed_at is not None else now
-    return max(0.0, end - machine.rented_at) / SECONDS_PER_HOUR * machine.usd_per_hour
+    return max(0.0, now - machine.rate_since) / SECONDS_PER_HOUR * machine.burn_usd_per_hour
+
+
+def cost_usd(machine: Machine, now: float) -> float:
+    """Estimated cost since it was rented, by list price and time; exact invoices are the provider's."""
+    return machine.cost_before_usd + running_usd(machine, now)

@@ -131,6 +131,11 @@ class HostHistory(msgspec.Struct, frozen=True, kw_only=True):
     blocked_reason: str | None = None
 
     @property
+    def never_worked(self) -> bool:
+        """Given back at least once and never ready: not taken again unless it is named."""
+        return self.refused > 0 and self.ready == 0
+
+    @property
     def boot_s(self) -> float | None:
         return None if self.ready == 0 else self.boot_s_total / self.ready
 

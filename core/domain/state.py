@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 
 from core.domain.accounts import ProviderStatus
-from core.domain.budget import Budget, close_out
+from core.domain.budget import Budget, by_month
 from core.domain.events import Fact
-from core.domain.machines import Machine, Stranger
+from core.domain.machines import GONE, Machine, Stranger
 from core.domain.market import HostHistory
 from core.domain.operations import Operation, Step, with_step
 from core.domain.workspaces import UpSpec, Workspace
 
 
 class State(msgspec.Struct, kw_only=True):
-    """All that facts have made. Dicts are by id; `spend_by_month` holds the cost of machines already gone."""
+    """All that facts have made. Dicts are by id; `spend_by_month` holds the stretches of cost that ended."""
 
     seq: int = 0
     workspaces: dict[str, Workspace] = {}
@@ -93,7 +93,8 @@ def _fold_machine(state: State, fact: Fact, changed: Changed) -> None:
         return
     new = fact.detail.get("new_machine")
     if new is not None:
-        state.machines[fact.machine] = msgspec.convert(new, Machine)
+        made = msgspec.convert(new, Machine)
+        state.machines[fact.machine] = msgspec.structs.replace(made, rate_since=made.rented_at)
         changed.add(("machines", fact.machine))
         return
     machine = state.machines.get(fact.machine)
@@ -107,11 +108,23 @@ def _fold_machine(state: State, fact: Fact, changed: Changed) -> None:
             fields["reason"] = None
     if fact.kind == "machine_destroyed":
         fields["destroyed_at"] = fact.at
-        for month, usd in close_out(machine, fact.at).items():
+    new_machine = msgspec.structs.replace(machine, **fields)
+    state.machines[fact.machine] = _close_stretch(state, machine, new_machine, fact.at, changed)
+    changed.add(("machines", fact.machine))
+
+
+def _close_stretch(state: State, old: Machine, new: Machine, at: float, changed: Changed) -> Machine:
+    """When the rate changes, the stretch at the old one is added up and a new one begins."""
+    if old.burn_usd_per_hour == new.burn_usd_per_hour and old.rented_at == new.rented_at:
+        return new
+    cost = new.cost_before_usd
+    if old.rate_since is not None:
+        for month, usd in by_month(old.rate_since, at, old.burn_usd_per_hour).items():
             state.spend_by_month[month] = state.spend_by_month.get(month, 0.0) + usd
             changed.add(("spend_by_month", month))
-    state.machines[fact.machine] = msgspec.structs.replace(machine, **fields)
-    changed.add(("machines", fact.machine))
+            cost += usd
+    start = new.rented_at if old.rented_at is None and new.rented_at is not None else at
+    return msgspec.structs.replace(new, cost_before_usd=cost, rate_since=start if new.bills else None)
 
 
 def _fold_workspace(state: State, fact: Fact, changed: Changed) -> None:
@@ -250,6 +263,22 @@ def _budget(state: State, fact: Fact, changed: Changed) -> None:
     changed.add(("budget", ""))
 
 
+def _tidied(state: State, fact: Fact, changed: Changed) -> None:
+    """What ended before `before` leaves the picture; its facts stay in the journal."""
+    before = float(fact.detail["before"])
+    for operation in [o for o in state.operations.values() if o.ended_at is not None and o.ended_at < before]:
+        del state.operations[operation.id]
+        changed.add(("operations", operation.id))
+    for machine in [m for m in state.machines.values() if m.state in GONE and m.state_since < before]:
+        del state.machines[machine.id]
+        changed.add(("machines", machine.id))
+    kept = {m.workspace for m in state.machines.values()}
+    for workspace in [w for w in state.workspaces.values() if w.state == "retired" and w.state_since < before]:
+        if workspace.name not in kept:
+            del state.workspaces[workspace.name]
+            changed.add(("workspaces", workspace.name))
+
+
 _FOLDS: dict[str, Callable[[State, Fact, Changed], None]] = {
     "operation_started": _operation_started,
     "operation_done": _operation_ended,
@@ -269,4 +298,5 @@ _FOLDS: dict[str, Callable[[State, Fact, Changed], None]] = {
     "host_blocked": _host,
     "host_unblocked": _host,
     "budget_set": _budget,
+    "picture_tidied": _tidied,
 }

@@ -40,6 +40,7 @@ from core.services.expiry import ExpiryWatch
 from core.services.keys import KeyWatch
 from core.services.market import MarketWatch
 from core.services.telemetry import Telemetry
+from core.services.tidy import Tidy
 from core.store.database import sqlite_url
 from core.store.history import History
 from core.store.store import Store, Tx
@@ -152,8 +153,12 @@ def _wire(engine: Engine, public_key: str) -> None:
             jitter,
             lab,
         )
-        engine.watches += [market.run, account.run, KeyWatch(provider, public_key).run]
+        keys = KeyWatch(provider, public_key)
+        engine.watches += [market.run, account.run, keys.run]
+        engine.parts.tending.hurry += [market.hurried.set, account.hurried.set, keys.hurried.set]
     engine.watches += [
+        engine.parts.tending.requests.run,
+        Tidy(context).run,
         AgentWatch(context, told).run,
         engine.telemetry.run,
         ExpiryWatch(context, engine.parts.ending.expire).run,

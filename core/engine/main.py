@@ -82,7 +82,6 @@ async def _serve(home: Home, lock: int) -> None:
     serving = asyncio.create_task(server.serve(sockets=[door]), name="serve")
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.005)
-    await engine.parts.tending.requests.resume()
     watches = [asyncio.create_task(_forever(w), name=getattr(w, "__qualname__", "watch")) for w in engine.watches]
     await engine.store.say(Said(kind="engine_started", detail={"version": __version__, "pid": os.getpid()}))
     gc.collect()

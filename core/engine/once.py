@@ -6,8 +6,10 @@ commit, or, should the engine die in between, at the next start.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,8 +17,11 @@ import sqlalchemy as sa
 
 from core.domain import api
 from core.domain.errors import IntentRefused
+from core.domain.events import Said
+from core.domain.machines import GONE
 from core.operations import durable
 from core.operations.adopt import AdoptOrder, adopt
+from core.operations.condemn import condemn
 from core.operations.context import Context
 from core.operations.power import PowerOrder, power
 from core.operations.rent import RentOrder, rent
@@ -24,6 +29,8 @@ from core.operations.retire import RetireOrder, retire
 from core.operations.timeline import valid_id
 from core.store import schema
 from core.store.store import Tx
+
+RESUME_S = 30.0
 
 KINDS: dict[str, tuple[Any, type[msgspec.Struct]]] = {
     "rent": (rent, RentOrder),
@@ -73,8 +80,36 @@ class Requests:
         function, order = KINDS[known.kind]
         await durable.start(function, operation, msgspec.convert(known.order, order))
 
+    async def run(self) -> None:
+        """For ever: `resume`, so that nothing stays open that nobody works on."""
+        while True:
+            await self.resume()
+            await asyncio.sleep(RESUME_S)
+
     async def resume(self) -> None:
-        """After a start: what the journal says is running and the operations' database does not know."""
+        """What the journal says is running: started when DBOS never heard of it, closed when DBOS gave it up."""
         for known in list(self.context.store.state.operations.values()):
-            if known.state == "running" and not await durable.known(known.id):
+            if known.state != "running":
+                continue
+            state = await durable.state_of(known.id)
+            if state is None:
                 await self.start(known.id)
+            elif state not in ("PENDING", "ENQUEUED", "DELAYED"):
+                await self.context.store.write(partial(_given_up, operation=known.id, state=state))
+
+
+def _given_up(tx: Tx, *, operation: str, state: str) -> None:
+    """An operation that ended without a word (a full disk, a refused row): failed, and a rent's machine condemned."""
+    known = tx.state.operations.get(operation)
+    if known is None or known.state != "running":
+        return
+    reason = f"it was broken off ({state.lower()}); see engine.log"
+    about: dict[str, Any] = {"workspace": known.workspace, "operation": operation}
+    tx.say(Said(kind="operation_failed", detail={"kind": known.kind, "reason": reason}, **about))
+    workspace = tx.state.workspaces.get(known.workspace or "")
+    if known.kind != "rent" or workspace is None or workspace.state != "renting":
+        return
+    for machine in list(tx.state.machines.values()):
+        if machine.workspace == workspace.name and machine.state not in GONE:
+            condemn(tx, machine.id, reason=reason, operation=operation)
+    tx.say(Said(kind="workspace_failed", detail={"reason": reason}, **about))

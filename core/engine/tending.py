@@ -6,7 +6,7 @@ One rule: as everywhere, the intent is written before anything is done about it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -29,12 +29,13 @@ from core.store.store import Tx
 
 @dataclass
 class Tending:
-    """`public_key`: ours, for machines that are adopted."""
+    """`public_key`: ours, for machines that are adopted; `hurry`: whom a new secret concerns."""
 
     context: Context
     requests: Requests
     ending: Ending
     public_key: str
+    hurry: list[Callable[[], None]] = field(default_factory=list)
 
     async def machine(self, intent: api.MachineIntent, actor: str) -> api.Accepted:
         allow(actor, intent.verb, intent.machine)
@@ -110,7 +111,10 @@ class Tending:
     async def secret(self, intent: api.SecretIntent, actor: str) -> api.Accepted:
         allow(actor, "change secrets")
         kind = "secret_set" if intent.verb == "set" else "secret_removed"
-        return await self._say_once(intent, Said(kind=kind, actor=actor, detail={"name": intent.name[:60]}))
+        accepted = await self._say_once(intent, Said(kind=kind, actor=actor, detail={"name": intent.name[:60]}))
+        for one in self.hurry:
+            one()
+        return accepted
 
     async def _say_once(self, intent: api.Intent, said: Said) -> api.Accepted:
         def begin(tx: Tx) -> api.Accepted:

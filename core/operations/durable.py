@@ -92,8 +92,10 @@ async def start(function: Callable[..., Coroutine[Any, Any, Any]], operation: st
         await DBOS.start_workflow_async(function, *args)
 
 
-async def known(operation: str) -> bool:
-    return await DBOS.get_workflow_status_async(operation) is not None
+async def state_of(operation: str) -> str | None:
+    """DBOS's word for it (PENDING, SUCCESS, ERROR, CANCELLED …); None when it never heard of it."""
+    status = await DBOS.get_workflow_status_async(operation)
+    return None if status is None else str(status.status)
 
 
 async def cancel(operation: str) -> None:

@@ -104,7 +104,7 @@ def candidates(offers: list[Offer], spec: UpSpec, tried: list[str]) -> list[Offe
         and o.machine_ref not in refs
         and (o.disk_gb is None or o.disk_gb >= spec.disk_gb)
         and (spec.for_s is None or o.max_duration_s is None or o.max_duration_s >= spec.for_s)
-        and not ((h := hosts.get(f"{o.provider}:{o.host_id}")) is not None and h.blocked)
+        and not ((h := hosts.get(f"{o.provider}:{o.host_id}")) is not None and (h.blocked or h.never_worked))
     ]
     return cheapest_first(good, spec.disk_gb)
 

@@ -7,6 +7,7 @@ listings, a grace apart, did not have the machine; until then destroy is called 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,9 +22,11 @@ from core.operations.destroy import ask_destroy
 from core.operations.views import AccountView, Listing
 from core.providers.base import Provider, ProviderMachine
 from core.services.observe import observe
-from core.services.pace import after_failure, rest
+from core.services.pace import after_failure, leave_alone, rest
 from core.store.ledger import IntentRow
 from core.store.store import Tx
+
+log = logging.getLogger("understudy.accounts")
 
 LEAST_S = 1.0  # Vast.ai's own threshold for the list call
 DESTROY_AGAIN_S = 15.0
@@ -39,6 +42,7 @@ class AccountWatch:
     period_s: float
     jitter: Callable[[], float]
     lab: bool
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
     _absent_since: dict[str, float] = field(default_factory=dict)
     _asked_at: dict[str, float] = field(default_factory=dict)
@@ -51,7 +55,7 @@ class AccountWatch:
         while True:
             pause = await self.poll()
             if pause is not None:
-                await asyncio.sleep(pause)
+                await leave_alone(pause, self.hurried)
             else:
                 await rest(self.period_s, self.view.wanted, least_s=LEAST_S * self.scale, jitter=self.jitter)
 
@@ -64,7 +68,6 @@ class AccountWatch:
         asked_at = self.context.monotonic()
         try:
             page = await self.provider.machines()
-            await self._credit()
         except ProviderError as e:
             self._failures += 1
             self.view.error = str(e)
@@ -76,6 +79,7 @@ class AccountWatch:
         )
         try:
             await self.sweep(listing)
+            await self._credit()
             await self._recovered()
         except StoreError as e:
             self.view.error = str(e)
@@ -203,8 +207,11 @@ class AccountWatch:
         now = self.context.monotonic()
         if now - self._credit_at < CREDIT_EVERY_S:
             return
-        self._credit_usd = (await self.provider.account()).credit_usd
         self._credit_at = now
+        try:
+            self._credit_usd = (await self.provider.account()).credit_usd
+        except ProviderError as e:
+            log.warning("%s: the credit cannot be read: %s", self.provider.name, e)
 
     async def _failed(self, error: ProviderError) -> None:
         status = self.context.store.state.providers.get(self.provider.name)

@@ -7,6 +7,7 @@ so; a workload goes on meanwhile, and the same agent is taken up again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,13 @@ from core.operations.context import Context
 from core.providers.base import Address
 from core.store.store import Tx
 
+log = logging.getLogger("understudy.agents")
+
 SILENT_S = 5.0  # five missing reports: the stream is called broken and made anew
 LOST_S = 60.0
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 FLOOD_PAUSE_S = 60.0
+FOLLOW_S = 5.0
 _UP = frozenset({"ready", "lost"})
 
 
@@ -47,13 +51,21 @@ class AgentWatch:
         try:
             while True:
                 self._follow()
-                await bell.wait()
+                try:
+                    await asyncio.wait_for(bell.wait(), FOLLOW_S)
+                except TimeoutError:
+                    continue
                 bell.clear()
         finally:
             for task in self._tasks.values():
                 task.cancel()
 
     def _follow(self) -> None:
+        for machine_id, task in list(self._tasks.items()):
+            if task.done():  # of something it did not foresee: said, and begun again
+                del self._tasks[machine_id]
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    log.error("the agent's watch of %s failed", machine_id, exc_info=error)
         machines = self.context.store.state.machines
         up = {m.id for m in machines.values() if m.state in _UP and m.id not in self._stopped}
         for machine_id in up - set(self._tasks):

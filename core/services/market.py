@@ -13,7 +13,7 @@ from core.domain.errors import ProviderError, StoreError
 from core.domain.market import MarketStatus
 from core.operations.views import MarketView
 from core.providers.base import Provider
-from core.services.pace import after_failure, rest
+from core.services.pace import after_failure, leave_alone, rest
 from core.store.history import History
 
 LEAST_S = 1.0  # between two polls even when somebody rings: a search is the dearest call there is
@@ -32,13 +32,13 @@ class MarketWatch:
     told: Callable[[MarketStatus], None]
     _version: int = 0
     _failures: int = 0
-    _bell: asyncio.Event = field(default_factory=asyncio.Event)
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         while True:
             pause = await self.poll()
             if pause is not None:
-                await asyncio.sleep(pause)
+                await leave_alone(pause, self.hurried)
             else:
                 await rest(self.period_s, self.view.wanted, least_s=LEAST_S, jitter=self.jitter)
 

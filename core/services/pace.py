@@ -28,3 +28,12 @@ def after_failure(error: ProviderError, failures: int, period_s: float) -> float
     if isinstance(error, RateLimited):
         return min(BACKOFF_MAX_S, error.retry_after_s or RATE_LIMIT_S)
     return float(min(BACKOFF_MAX_S, period_s * 2 ** min(failures - 1, 8)))
+
+
+async def leave_alone(seconds: float, hurried: asyncio.Event) -> None:
+    """Waits out a failing provider; `hurried` (a new key was set) ends the wait."""
+    try:
+        await asyncio.wait_for(hurried.wait(), seconds)
+    except TimeoutError:
+        return
+    hurried.clear()
