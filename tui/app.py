@@ -17,7 +17,6 @@ from textual.theme import Theme
 from tui import themes
 from tui.actions import EVERYWHERE, Action, Registry, rebind
 from tui.bindings import bindings
-from tui.bridge import Bridge
 from tui.clock import Clock
 from tui.model import Connection, Model
 from tui.panels import PANELS, PanelSpec
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 PULSE_S = 0.2
 SLOW_PULSES = 3
 """Every so many pulses the curves are drawn too: about twice a second."""
+FIRST_PAINT_S = 0.03
+"""Time that the first picture has to reach the terminal before the way to the engine is imported."""
 TICK_S = 1.0
 TOAST_S = 4.0
 UNDO_S = 5.0
@@ -76,10 +77,16 @@ class Console(App[int], inherit_bindings=False):
         home: Home | None = None,
         environment: Mapping[str, str] | None = None,
         panels: Sequence[PanelSpec] = PANELS,
+        stands: Callable[[], None] = lambda: None,
     ) -> None:
-        """``engine`` is called once the first picture stands: the way to the engine is not on the way to it."""
+        """``engine`` is called once the first picture stands, after ``stands``: its import is not on the way to it."""
         self.theme_names: tuple[str, ...] = ()
-        super().__init__()
+        self.DEFAULT_MODE = panels[0].id  # type: ignore[misc]  # so that no empty screen is made first
+        loaded = themes.load(user_themes)
+        self.colourless = bool((environment or {}).get("NO_COLOR"))
+        name, sentence = themes.choose(theme, loaded.themes, environment or {})
+        # only where the toolkit knows of an ansi theme from the start does NO_COLOR mean none, instead of greys
+        super().__init__(ansi_color=True if self.colourless else None)
         self.clock = clock or Clock()
         self.home = home
         self.registry: Registry = rebind(keys or {})
@@ -93,6 +100,7 @@ class Console(App[int], inherit_bindings=False):
         """Operations that were asked for here: quitting asks once while one of them runs."""
         self.history: list[str] = []
         self._make_engine = engine
+        self._stands = stands
         self._engine: EngineClient | None = None
         self._undo: tuple[float, Callable[[], Awaitable[None]]] | None = None
         self._urgent = False
@@ -101,16 +109,23 @@ class Console(App[int], inherit_bindings=False):
         self._complaints = list(self.registry.complaints)
         for panel in panels:
             self.add_mode(panel.id, panel.factory())
-        self._choose_theme(theme, user_themes, environment or {})
-
-    def _choose_theme(self, wanted: str | None, user_themes: Path | None, environment: Mapping[str, str]) -> None:
-        loaded = themes.load(user_themes)
+        self._complaints += loaded.complaints + ([sentence] if sentence else [])
         for made in loaded.themes.values():
             self.register_theme(made)
         self.theme_names = tuple(loaded.themes)
-        name, sentence = themes.choose(wanted, loaded.themes, environment)
-        self.theme = name
-        self._complaints += loaded.complaints + ([sentence] if sentence else [])
+        self._start_with(name)
+
+    def _start_with(self, name: str) -> None:
+        """The first theme. Set before anything is styled, it spares a second reading of every style sheet."""
+        theme = self.available_themes[name]
+        if theme.ansi:
+            self.theme = name
+            return
+        self.set_reactive(App.theme, name)
+        self.stylesheet.set_variables(self.get_css_variables())
+        self.set_class(theme.dark, "-dark-mode", update=False)
+        self.set_class(not theme.dark, "-light-mode", update=False)
+        self.set_class(True, f"-theme-{name}", update=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Roles for a theme that brings none of its own, such as one of Textual's."""
@@ -127,13 +142,13 @@ class Console(App[int], inherit_bindings=False):
         return self._engine
 
     def on_mount(self) -> None:
-        """Show the first panel, and only then look for the engine."""
+        """Let the first panel stand, and only then look for the engine."""
         self.set_keymap(dict(self.registry.changed))
         self.set_class(self.ascii_only, "-ascii")
-        self.switch_mode(self.panels[0].id)
-        self.call_after_refresh(self._begin)
+        self.call_after_refresh(self.set_timer, FIRST_PAINT_S, self._begin)
 
     def _begin(self) -> None:
+        self._stands()
         self.run_worker(self._follow(), name="bridge", group="bridge", exit_on_error=True)
         self.set_interval(PULSE_S, self.pulse)
         self.set_interval(TICK_S, self.tick)
@@ -142,6 +157,8 @@ class Console(App[int], inherit_bindings=False):
         self._complaints.clear()
 
     async def _follow(self) -> None:
+        from tui.bridge import Bridge
+
         await Bridge(self.engine, self.model, self.model_changed, clock=self.clock).run()
 
     def model_changed(self, urgent: bool) -> None:
@@ -343,7 +360,9 @@ class Console(App[int], inherit_bindings=False):
 
     def action_theme(self, name: str = "") -> None:
         """Change the colours at once."""
-        if name in self.theme_names:
+        if self.colourless:
+            self.say("NO_COLOR is set, so there are no colours to change.", "warning")
+        elif name in self.theme_names:
             self.theme = name
         else:
             self.say(f"Themes: {', '.join(self.theme_names)}.", "warning" if name else "information")

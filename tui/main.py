@@ -4,6 +4,7 @@ out restores the terminal and leaves at most one sentence.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ def run(
         sys.stderr.write(refusal + "\n")
         return 2
     splashed = splash.paint()
+    gc.disable()  # nothing that starting makes is garbage; the console turns it on when the first picture stands
     try:
         console = _console(home, theme, _ascii(ascii_only, os.environ), keys)
     except BaseException:
@@ -62,7 +64,13 @@ def _console(home: Home, theme: str | None, ascii_only: bool, keys: Mapping[str,
         ascii_only=ascii_only,
         home=home,
         environment=environment,
+        stands=_collect_again,
     )
+
+
+def _collect_again() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def _refusal(environment: Mapping[str, str]) -> str:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from core.domain import api
 from core.domain.budget import Spend, spend
 from core.domain.events import Fact, severity
 from core.domain.market import MarketStatus
 from core.domain.readings import MachineReading
 from core.domain.state import State, apply
+
+if TYPE_CHECKING:
+    from core.domain import api
 
 HISTORY_S = 60
 """How much of the past is kept here for curves; at one report a second this is the number of points."""

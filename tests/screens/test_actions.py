@@ -21,7 +21,8 @@ from tui.app import Console
 from tui.commands import understand
 from tui.panels import PANELS
 from tui.screens.confirm import Sheet
-from tui.screens.panes import LogPane, Table
+from tui.screens.log import LogPane
+from tui.screens.panes import Table
 
 
 def test_no_key_has_two_meanings_in_one_scene() -> None:

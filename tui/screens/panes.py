@@ -6,9 +6,8 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 
-from tui.actions import LIST, LOG
+from tui.actions import LIST
 from tui.bindings import bindings
-from tui.widgets.logview import LogView
 from tui.widgets.vtable import VTable
 
 
@@ -16,10 +15,3 @@ class Table(VTable):
     """A table that listens to the keys of lists."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(LIST)
-
-
-class LogPane(LogView):
-    """A log that listens to the keys of logs."""
-
-    place: ClassVar[str] = LOG
-    BINDINGS: ClassVar[list[BindingType]] = bindings(LOG)

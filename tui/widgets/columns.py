@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 GAP = 1
 """Empty cells after each column."""
@@ -30,8 +30,7 @@ class Source(Protocol):
     def cells(self, index: int) -> Sequence[CellLike]: ...
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column. ``priority`` 0 never drops; the greatest drops first. ``flex`` is its share of the spare width."""
 
     key: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from textual import events
 from textual.message import Message
@@ -12,8 +12,7 @@ from tui.widgets.styles import Painted, Span
 from tui.widgets.text import width_of
 
 
-@dataclass(frozen=True)
-class Hint:
+class Hint(NamedTuple):
     """One key and what it does. ``rank``: the greatest is left out first."""
 
     action: str

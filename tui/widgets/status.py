@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tui.widgets.styles import Painted, Span
 from tui.widgets.text import width_of
@@ -12,8 +12,7 @@ GAP = 2
 """Cells between two items."""
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """Some spans that stand or go together. ``priority`` 0 never goes; the greatest goes first."""
 
     spans: tuple[Span, ...]
