@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -226,18 +225,18 @@ def _start(home: Home, arguments: list[str], log: Path) -> Started:
             stdout=out,
             stderr=out,
             cwd="/",
-            env=_environment(os.environ),
+            env=environment(),
             start_new_session=True,
         )
     return Started(process, log, begin)
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, plus where this very code lies when it runs from a checkout that is not installed."""
-    found = dict(environ)
+    found = dict(os.environ)
     root = Path(core.__file__).resolve().parent.parent
     if root.name not in ("site-packages", "dist-packages"):
-        found["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [environ.get("PYTHONPATH")])])
+        found["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [found.get("PYTHONPATH")])])
     return found
 
 

@@ -68,13 +68,13 @@ class UsageError(UnderstudyError):
 def _show_version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if not value:
         return
-    from core.version import version
+    from core import __version__
 
     session = context.ensure_object(Session)
     if session.json:
-        session.out.line({"version": version()})
+        session.out.line({"version": __version__})
     else:
-        print(f"understudy {version()}")
+        print(f"understudy {__version__}")
     context.exit()
 
 
