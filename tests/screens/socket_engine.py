@@ -29,7 +29,10 @@ class SocketEngine:
         self.home = home
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.refuse: dict[str, UnderstudyError] = {}
-        self.faults = {"faults": [{"name": "kill", "what": "every process of the machine dies"}], "active": []}
+        self.faults = [
+            {"name": "kill", "what": "every process of the machine dies"},
+            {"name": "hang", "what": "the machine stops answering, its connections stay"},
+        ]
         self.hold = asyncio.Event()
         self.hold.set()
         self._streams: set[asyncio.Queue[api.Update | None]] = set()

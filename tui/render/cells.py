@@ -151,6 +151,12 @@ def age(seconds: float | None, g: Glyphs = UNICODE) -> str:
     return f"{min(9999, int(s // 86_400))}d"
 
 
+def ago(seconds: float | None, g: Glyphs = UNICODE) -> str:
+    """An age in a sentence: `just now`, `12s ago`."""
+    text = age(seconds, g)
+    return "just now" if text == "now" else text if text == g.dash else f"{text} ago"
+
+
 def stale(age_s: float | None, period_s: float) -> bool:
     """Whether a value of this age says nothing of now: older than three of its periods, or never seen."""
     return age_s is None or age_s > STALE_PERIODS * period_s

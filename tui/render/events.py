@@ -23,7 +23,10 @@ def line(fact: Fact, g: Glyphs = UNICODE) -> Line:
 def untimed(fact: Fact, g: Glyphs = UNICODE) -> Line:
     """The same without the time, for a view that shows times itself."""
     of = severity(fact)
-    return [(glyph(of, g) + " ", ROLE[of]), (plain(sentence(fact), g), "" if of == "info" else ROLE[of])]
+    return [
+        (glyph(of, g) + " ", ROLE[of]),
+        (plain(sentence(fact).removesuffix(": "), g), "" if of == "info" else ROLE[of]),
+    ]
 
 
 def cells(fact: Fact, g: Glyphs = UNICODE) -> list[Cell]:

@@ -13,6 +13,7 @@ from tui.render.cells import (
     Glyphs,
     Line,
     age,
+    ago,
     bar,
     duration,
     gib,
@@ -161,7 +162,7 @@ def _running(who: str, reading: MachineReading | None, now: float, g: Glyphs) ->
     if reading is None:
         return plain(f"{who} no reading yet".strip(), g), "muted"
     if stale(now - reading.at, READING_PERIOD_S):
-        return plain(f"{who} last reading {age(now - reading.at, g)} ago".strip(), g), "warn"
+        return plain(f"{who} last reading {ago(now - reading.at, g)}".strip(), g), "warn"
     if reading.problem:
         return plain(f"{who} {reading.problem}".strip(), g), "warn"
     progress = reading.progress
@@ -225,16 +226,18 @@ def process_cells(process: ProcessReading, g: Glyphs = UNICODE) -> list[Cell]:
 
 def host_line(reading: MachineReading, g: Glyphs = UNICODE) -> Line:
     """CPU, memory, disk and network of the machine itself."""
-    cores = "" if reading.cores is None else f" of {reading.cores} cores"
+    cores = "" if reading.cores is None else f" of {reading.cores}"
     return [
-        ("cpu ", "muted"),
+        (" cpu ", "muted"),
         (f"{percent(reading.cpu_pct, g)}%{cores}", ""),
         ("  mem ", "muted"),
-        (f"{gib(reading.memory_used_mib, g)}/{gib(reading.memory_total_mib, g)} GiB", ""),
+        (f"{gib(reading.memory_used_mib, g)}/{gib(reading.memory_total_mib, g)}", ""),
         ("  disk ", "muted"),
         (f"{gib(reading.disk_used_mib, g)}/{gib(reading.disk_total_mib, g)} GiB", ""),
-        ("  net ", "muted"),
-        (f"in {rate(reading.net_rx_bps, g)} out {rate(reading.net_tx_bps, g)}", ""),
+        ("  in ", "muted"),
+        (rate(reading.net_rx_bps, g), ""),
+        ("  out ", "muted"),
+        (rate(reading.net_tx_bps, g), ""),
     ]
 
 
@@ -259,21 +262,20 @@ def facts_lines(machine: Machine, now: float, g: Glyphs = UNICODE) -> list[Line]
     """What is known of the machine itself, name and value, for the detail's side."""
     booted = None if machine.ready_at is None or machine.rented_at is None else machine.ready_at - machine.rented_at
     since = "" if machine.agent_since is None else f" for {age(now - machine.agent_since, g)}"
-    agent = f"{machine.agent}{since}" if machine.agent else g.dash
+    driver = f", driver {machine.driver_version}" if machine.driver_version else ""
+    took = "" if booted is None else f", was ready after {duration(booted, g)}"
     pairs = [
         ("workspace", machine.workspace or g.dash),
         ("contract", f"{machine.provider} {machine.provider_id or g.dash}, {machine.kind}"),
-        ("provider says", machine.provider_state or g.dash),
-        ("host", machine.host_id or g.dash),
+        ("state", f"{machine.state}{took}; provider: {machine.provider_state or g.dash}"),
+        ("host", f"{machine.host_id or g.dash}{driver}"),
         ("address", f"{machine.user}@{machine.address}:{machine.port}" if machine.address else g.dash),
-        ("driver", machine.driver_version or g.dash),
-        ("disk", f"{machine.disk_gb:.0f} GB, ${money(machine.storage_usd_per_hour)}/h of the price"),
-        ("took to be ready", duration(booted, g)),
-        ("agent", agent),
+        ("disk", f"{machine.disk_gb:.0f} GB for ${money(machine.storage_usd_per_hour)}/h of the price"),
+        ("agent", f"{machine.agent}{since}" if machine.agent else g.dash),
     ]
     if machine.reason:
         pairs.append(("reason", machine.reason))
-    return [[(f"{name:<17}", "muted"), (plain(value, g), "")] for name, value in pairs]
+    return [[(f"{name:<10}", "muted"), (plain(value, g), "")] for name, value in pairs]
 
 
 def as_text(machine: Machine, now: float) -> str:

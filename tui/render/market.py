@@ -12,6 +12,7 @@ from tui.render.cells import (
     Glyphs,
     Line,
     age,
+    ago,
     duration,
     gib,
     money,
@@ -147,7 +148,7 @@ def includes(offer: Offer, disk_gb: float, g: Glyphs = UNICODE) -> list[Line]:
     if offer.kind == "spot":
         floor = offer.min_bid_usd_per_hour
         bid = "not said" if floor is None else f"${money(floor, g)}/h"
-        lines.append(_pair("spot", f"lowest bid now {bid}; a higher bid takes it away without notice", "warn"))
+        lines.append(_pair("spot", f"floor {bid}; a higher bid pauses it at once", "warn"))
     return [[(plain(text, g), role) for text, role in line] for line in lines]
 
 
@@ -171,7 +172,7 @@ def detail(offer: Offer, context: Context) -> list[Line]:
         [(plain(f"{offer.provider} {place(offer.region, offer.country)}, offer {offer.id}", g), "muted")],
         [],
         *includes(offer, context.disk_gb, g),
-        _pair("seen", f"{age(context.now - offer.observed_at, g)} ago{limit}"),
+        _pair("seen", f"{ago(context.now - offer.observed_at, g)}{limit}"),
         [],
         _pair("machine", _body(offer, g)),
         _pair("network", f"{number(offer.inet_down_mbps, 0, g)} in, {number(offer.inet_up_mbps, 0, g)} out Mbit/s"),
@@ -205,7 +206,7 @@ def host_lines(history: HostHistory | None, now: float, g: Glyphs = UNICODE) -> 
     if history.boot_s is not None:
         lines.append(_pair("", f"took {duration(history.boot_s, g)} to be ready, on average"))
     if history.last_reason:
-        when = "" if history.last_at is None else f" {age(now - history.last_at, g)} ago"
+        when = "" if history.last_at is None else f" {ago(now - history.last_at, g)}"
         lines.append(_pair("", f"last trouble{when}: {history.last_reason}", "warn"))
     if history.blocked:
         lines.append(_pair("", f"blocked: {history.blocked_reason or 'by hand'}", "bad"))
@@ -219,7 +220,7 @@ def status_line(markets: dict[str, MarketStatus], now: float, g: Glyphs = UNICOD
         out.append((f"  {plain(status.provider, g)} " if out else f"{plain(status.provider, g)} ", "muted"))
         since = None if status.at is None else now - status.at
         if not status.ok:
-            seen = "never seen" if since is None else f"last seen {age(since, g)} ago"
+            seen = "never seen" if since is None else f"last seen {ago(since, g)}"
             out.append((plain(f"{g.risk} {status.error or 'not answering'}, {seen}", g), "warn"))
         elif stale(since, MARKET_PERIOD_S):
             out.append((f"{g.risk} {status.count:,} offers, {age(since, g)} old", "warn"))

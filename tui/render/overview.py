@@ -10,7 +10,7 @@ from core.domain.events import Fact
 from core.domain.machines import GONE, Machine
 from core.domain.readings import MachineReading, mean
 from core.domain.workspaces import Workspace
-from tui.render.cells import UNICODE, Glyphs, Line, age, gib, money, percent, plain, share, spark, stale, track
+from tui.render.cells import UNICODE, Glyphs, Line, age, ago, gib, money, percent, plain, share, spark, stale, track
 from tui.render.events import counts
 from tui.render.machines import READING_PERIOD_S, heat_role, hottest_c, memory_mib, watts
 
@@ -55,7 +55,7 @@ def gpu(
     fresh = [r for r in readings if not stale(now - r.at, READING_PERIOD_S)]
     if not fresh:
         old = min((now - r.at for r in readings), default=None)
-        said = "no reading yet" if old is None else f"last reading {age(old, g)} ago"
+        said = "no reading yet" if old is None else f"last reading {ago(old, g)}"
         return [[(said, "muted" if old is None else "warn")], []]
     util = mean([u.utilization_pct for r in fresh for u in r.gpus])
     pairs = [memory_mib(r) for r in fresh]
@@ -99,7 +99,7 @@ def events(facts: Sequence[Fact], now: float, g: Glyphs = UNICODE) -> list[Line]
         (f"{g.dead} {bad} bad", "bad" if bad else "muted"),
         (f"  {g.risk} {warn} warn", "warn" if warn else "muted"),
     ]
-    newest = f"last {age(now - facts[-1].at, g)} ago" if facts else "nothing yet"
+    newest = f"last {ago(now - facts[-1].at, g)}" if facts else "nothing yet"
     return [first, [(f"{sum(hour.values())} in 1 h, {newest}" if facts else newest, "muted")]]
 
 

@@ -45,15 +45,17 @@ def series(history: PriceHistory, now: float, span_s: float) -> list[Series]:
 
 
 def raw_series(history: PriceHistory, now: float) -> Series:
-    """Single observations of the last 48 h."""
+    """Single observations of the last 48 h, each alone: they are of different offers, a line between them would lie."""
     seen = sorted((at, usd) for at, usd, _ in history.raw if at >= now - RAW_S)
-    return Series("seen", [(at - now) / 3600 for at, _ in seen], [usd for _, usd in seen], "muted")
+    xs = [(at - now) / 3600 for at, _ in seen for _ in range(2)]
+    ys: list[float | None] = [y for _, usd in seen for y in (usd, None)]
+    return Series("one offer", xs, ys, "plot-1")
 
 
-def caption(history: PriceHistory, now: float, g: Glyphs = UNICODE) -> Line:
-    """`median 0.349  p25 0.301 (41 offers, 12m old)  30 d: 0.28 to 0.41`, or that there is too little to say so."""
+def caption(history: PriceHistory, now: float, g: Glyphs = UNICODE) -> list[Line]:
+    """The newest half hour with its count and age, then the range of what is kept; or that nothing is kept yet."""
     if not history.buckets:
-        return [("no history of this class yet: prices are kept from the first listing on", "muted")]
+        return [[("no history of this class yet", "muted")]]
     newest = history.buckets[-1]
     middles = [b.median for b in history.buckets]
     days = (now - history.buckets[0].at) / 86_400
@@ -64,10 +66,10 @@ def caption(history: PriceHistory, now: float, g: Glyphs = UNICODE) -> Line:
         (money(newest.p25, g), "plot-2"),
         (f"  of {newest.count} offers, {age(now - newest.at, g)} old", "muted"),
     ]
-    if len(middles) > 1:
-        span = f"{days:.0f} d" if days >= 1 else f"{days * 24:.0f} h"
-        line.append((f"  {span}: {money(min(middles), g)} to {money(max(middles), g)}", "muted"))
-    return line
+    span = f"{days:.0f} d" if days >= 1 else f"{days * 24:.0f} h"
+    change = change_24h(history, now)
+    moved = "" if change is None else f", {change * 100:+.0f}% in 24 h"
+    return [line, [(f"{span}: {money(min(middles), g)} to {money(max(middles), g)}{moved}", "muted")]]
 
 
 def change_24h(history: PriceHistory, now: float) -> float | None:

@@ -33,11 +33,11 @@ def plan_lines(wish: Wish, plan: Plan, now: float, g: Glyphs = UNICODE) -> list[
     hour_left, month_left = money(plan.budget_left_usd_per_hour, g), money(plan.budget_left_usd_month, g)
     left = f"${hour_left}/h and ${month_left} this month, {plan.machines_left} machines"
     lines.append([(f"{'budget left':<12}", "muted"), (left + " before this one", "")])
-    expected = "" if plan.boot_s_expected is None else f"; its host usually takes {duration(plan.boot_s_expected, g)}"
     others = len(plan.offers) - 1
-    back = f"the next of {others} more like it is tried" if others > 0 else "nothing else is tried"
-    fails = f"it is destroyed and {back}; what finding out cost is shown{expected}"
-    lines.append([(f"{'if it fails':<12}", "muted"), (fails, "")])
+    then = f"the next of {others} more like it is tried" if others > 0 else "nothing else is tried"
+    lines.append([(f"{'if it fails':<12}", "muted"), (f"it is given back at once and {then}; its cost is shown", "")])
+    if plan.boot_s_expected is not None:
+        lines.append([(f"{'ready in':<12}", "muted"), (f"about {duration(plan.boot_s_expected, g)}, as before", "")])
     return [[(plain(text, g), role) for text, role in line] for line in lines]
 
 

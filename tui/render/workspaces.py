@@ -9,7 +9,7 @@ from core.domain.operations import Operation
 from core.domain.readings import MachineReading
 from core.domain.workspaces import Workspace
 from tui.render import machines as machine_rows
-from tui.render.cells import UNICODE, Cell, Glyphs, age, bar, duration, percent, plain, price, share, stale
+from tui.render.cells import UNICODE, Cell, Glyphs, age, ago, bar, duration, percent, plain, price, share, stale
 
 WORKSPACE, STATE, MACHINE, GPUS, UTIL, STEP, LOSS, PRICE, UP, ENDS, NOTE = range(11)
 
@@ -93,12 +93,12 @@ def note(row: Row, now: float, g: Glyphs = UNICODE) -> tuple[str, str]:
     if workspace.state in ("suspect", "failed"):
         return plain(workspace.reason or "no reason known", g), "bad"
     if workspace.state == "retired":
-        return f"{age(now - workspace.state_since, g)} ago", "muted"
+        return f"{ago(now - workspace.state_since, g)}", "muted"
     reading = row.reading
     if reading is None:
         return "no reading yet", "muted"
     if stale(now - reading.at, machine_rows.READING_PERIOD_S):
-        return f"last reading {age(now - reading.at, g)} ago", "warn"
+        return f"last reading {ago(now - reading.at, g)}", "warn"
     return (plain(reading.problem, g), "warn") if reading.problem else ("", "")
 
 

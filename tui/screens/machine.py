@@ -59,9 +59,10 @@ class MachineScreen(RowPanel):
     MachineScreen #gpus { height: auto; max-height: 60%; }
     MachineScreen #processes { height: 1fr; min-height: 4; }
     MachineScreen #minute { height: 1fr; }
-    MachineScreen #facts { height: auto; max-height: 12; padding: 0 1; }
-    MachineScreen.-low #facts { display: none; }
-    MachineScreen #log { height: 2fr; min-height: 4; }
+    MachineScreen #lower { height: 2fr; min-height: 4; }
+    MachineScreen #log { width: 3fr; }
+    MachineScreen #facts { width: 2fr; height: 100%; padding: 0 1; }
+    MachineScreen.-narrow #facts { display: none; }
     """
 
     def __init__(self, machine: str, *, log: bool = False) -> None:
@@ -85,15 +86,23 @@ class MachineScreen(RowPanel):
                 table.add_class("pane")
                 yield table
             with Vertical(id="right"):
-                plot = Plot(mode=mode(self.console.ascii_only), low=0.0, high=100.0, x_figure=_seconds, id="minute")
+                plot = Plot(
+                    mode=mode(self.console.ascii_only),
+                    low=0.0,
+                    high=100.0,
+                    figure=_whole,
+                    x_figure=_seconds,
+                    id="minute",
+                )
                 plot.add_class("pane")
                 plot.border_title = "last minute, %"
                 yield plot
-                facts = Text([], id="facts")
-                facts.add_class("pane")
-                facts.border_title = "machine"
-                yield facts
-        yield LogPane(clock=self.console.clock.now, id="log", classes="pane")
+        with Horizontal(id="lower"):
+            yield LogPane(clock=self.console.clock.now, id="log", classes="pane")
+            facts = Text([], id="facts")
+            facts.add_class("pane")
+            facts.border_title = "machine"
+            yield facts
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -267,6 +276,10 @@ def _pct(part: float | None, whole: float | None) -> float | None:
 def _limit(reading: MachineReading) -> float | None:
     limits = [gpu.power_limit_w for gpu in reading.gpus]
     return sum(limit for limit in limits if limit) if limits and all(limits) else None
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}"
 
 
 def _seconds(value: float) -> str:

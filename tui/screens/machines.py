@@ -26,9 +26,9 @@ from tui.widgets.vtable import VTable
 
 COLUMNS = (
     Column("name", "NAME", 12, middle=True),
-    Column("state", "STATE", 10, priority=6),
+    Column("state", "STATE", 10, priority=2),
     Column("from", "FROM", 6, priority=5),
-    Column("zone", "ZONE", 11, priority=4),
+    Column("zone", "ZONE", 11, priority=6),
     Column("gpus", "GPUS", 12, priority=7),
     Column("util", "UTIL %", 12),
     Column("spark", "60 S", 10, priority=8, sortable=False),

@@ -31,7 +31,7 @@ KNOWN_FOR_S = 60.0
 
 def hours_ago(hours: float) -> str:
     """The x axis: `30d`, `12h`, `now`."""
-    return "now" if hours > -0.05 else f"{-hours / 24:.0f}d" if hours <= -48 else f"{-hours:.0f}h"
+    return "now" if hours > -1 else f"{-hours / 24:.0f}d" if hours <= -48 else f"{-hours:.0f}h"
 
 
 def dollars(usd: float) -> str:
@@ -103,15 +103,9 @@ class OfferDetail(Vertical):
 def caption(offer: Offer, history: PriceHistory, now: float, g: Glyphs) -> list[Line]:
     """What stands over the plot."""
     lines: list[Line] = [[(" ", ""), (plain(class_of(offer), g), "title"), (plain(", $ per GPU-hour", g), "muted")]]
-    lines.append([(" ", ""), *prices.caption(history, now, g)])
+    lines += [[(" ", ""), *line] for line in prices.caption(history, now, g)]
     said = prices.verdict(offer.usd_per_gpu_hour, history)
-    change = prices.change_24h(history, now)
-    if said is not None:
-        line: Line = [(" this one: " + said[0], said[1])]
-        if change is not None:
-            line.append((f"   24 h: {change * 100:+.0f}%", "muted"))
-        lines.append(line)
-    return lines
+    return lines if said is None else [*lines, [(" this one: " + said[0], said[1])]]
 
 
 class OfferScreen(Panel):

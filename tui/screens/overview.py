@@ -35,12 +35,12 @@ from tui.widgets.vtable import VTable
 
 COLUMNS = (
     Column("name", "WORKSPACE", 12),
-    Column("state", "STATE", 8, priority=4),
+    Column("state", "STATE", 8, priority=1),
     Column("machine", "MACHINE", 10, priority=8, middle=True),
     Column("gpus", "GPUS", 12, priority=5),
     Column("util", "UTIL %", 12),
-    Column("step", "STEP", 8, ">", priority=2),
-    Column("loss", "LOSS", 7, ">", priority=1),
+    Column("step", "STEP", 8, ">", priority=3),
+    Column("loss", "LOSS", 7, ">", priority=2),
     Column("price", "$/H", 7, ">"),
     Column("up", "UP", 4, ">", priority=7),
     Column("ends", "ENDS", 4, ">", priority=6),

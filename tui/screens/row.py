@@ -144,9 +144,11 @@ class RowPanel(Panel):
     def action_destroy(self, name: str = "") -> None:
         """Ask for the name, then retire or destroy."""
         chosen = [self.target(name)] if name else self.targets()
-        wanted = [one for one in chosen if one is not None and not one.stranger]
+        wanted = [one for one in chosen if one is not None and not one.stranger and not self._ending(one)]
         if not wanted:
-            self.console.say("There is nothing of ours here to destroy.", "warning")
+            ending = any(one is not None and self._ending(one) for one in chosen)
+            said = "It is being destroyed already; it bills until it is proven gone."
+            self.console.say(said if ending else "There is nothing of ours here to destroy.", "warning")
             return
         one = wanted[0]
         title = f"Destroy {one.name}" if len(wanted) == 1 else f"Destroy {len(wanted)}"
@@ -158,6 +160,10 @@ class RowPanel(Panel):
                     await self._destroy(target)
 
         self.app.push_screen(TypeTheName(title, typed, self._what_is_lost(wanted)), answered)
+
+    def _ending(self, target: Target) -> bool:
+        machine = self.machine_of(target)
+        return machine is not None and (machine.state == "destroying" or machine.state in GONE)
 
     async def _destroy(self, target: Target) -> None:
         engine = self.console.engine
@@ -172,7 +178,10 @@ class RowPanel(Panel):
 
     def _what_is_lost(self, wanted: Sequence[Target]) -> list[Line]:
         g, now = self.glyphs, self.now
-        lines: list[Line] = [[("The machine is destroyed and what is on its disk is lost.", "")], []]
+        lines: list[Line] = [
+            [("What is on the disk is lost." if len(wanted) == 1 else "What is on these disks is lost.", "")],
+            [],
+        ]
         saved = 0.0
         for target in wanted:
             machine = self.machine_of(target)
@@ -181,9 +190,9 @@ class RowPanel(Panel):
                 continue
             saved += machine.burn_usd_per_hour
             up = age(None if machine.rented_at is None else now - machine.rented_at, g)
-            where = f"{machine.id}, {machine.gpu_count}x {machine.gpu}, {machine.provider}, up {up}"
-            cost = f", ${money(machine.burn_usd_per_hour, g)}/h, ${money(cost_usd(machine, now), g)} so far"
-            lines.append([(f"{target.name}  ", "bold"), (plain(where, g), "muted"), (cost, "money")])
+            rate = f"${money(machine.burn_usd_per_hour, g)}/h, ${money(cost_usd(machine, now), g)} so far"
+            what = f", {machine.gpu_count}x {machine.gpu} from {machine.provider}, up {up}"
+            lines.append([(f"{target.name}  ", "bold"), (rate, "money"), (plain(what, g), "muted")])
         if len(lines) > LISTED_MAX + 2:
             rest = len(lines) - 2 - LISTED_MAX
             lines[LISTED_MAX + 2 :] = [[(f"and {rest} more", "muted")]]
