@@ -21,7 +21,7 @@ from tui.clock import Clock
 from tui.model import Connection, Model
 from tui.panels import PANELS, PanelSpec
 from tui.render.cells import Glyphs, glyphs
-from tui.screens.base import NARROW, Panel
+from tui.screens.base import NARROW, Opening, Panel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,6 @@ class Console(App[int], inherit_bindings=False):
     ) -> None:
         """``engine`` is called once the first picture stands, after ``stands``: its import is not on the way to it."""
         self.theme_names: tuple[str, ...] = ()
-        self.DEFAULT_MODE = panels[0].id  # type: ignore[misc]  # so that no empty screen is made first
         loaded = themes.load(user_themes)
         self.colourless = bool((environment or {}).get("NO_COLOR"))
         name, sentence = themes.choose(theme, loaded.themes, environment or {})
@@ -141,14 +140,20 @@ class Console(App[int], inherit_bindings=False):
             self._engine = self._make_engine()
         return self._engine
 
+    def get_default_screen(self) -> Panel:
+        """The frame alone: it stands while the first panel is still being imported."""
+        return Opening(self.panels[0].id)
+
     def on_mount(self) -> None:
-        """Let the first panel stand, and only then look for the engine."""
+        """Let the frame stand, and only then bring the first panel and look for the engine."""
         self.set_keymap(dict(self.registry.changed))
         self.set_class(self.ascii_only, "-ascii")
         self.call_after_refresh(self.set_timer, FIRST_PAINT_S, self._begin)
 
     def _begin(self) -> None:
         self._stands()
+        if isinstance(self.screen, Opening):
+            self.switch_mode(self.panels[0].id)
         self.run_worker(self._follow(), name="bridge", group="bridge", exit_on_error=True)
         self.set_interval(PULSE_S, self.pulse)
         self.set_interval(TICK_S, self.tick)

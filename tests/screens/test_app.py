@@ -114,7 +114,7 @@ async def test_numbers_change_panels_and_the_hidden_one_does_no_work(console: Co
         await pilot.press("4")
         await settle(console, pilot)
         assert isinstance(console.screen, Two)
-        hidden = next(panel for panel in console._standing() if not isinstance(panel, Two))
+        hidden = next(panel for panel in console._standing() if type(panel) is One)
         before = hidden.seen
         engine.tell(api.Delta(facts=[Fact(seq=1, at=1.0, kind="engine_started", detail={"version": "1"})]))
         await settle(console, pilot)

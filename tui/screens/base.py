@@ -153,7 +153,7 @@ class Panel(Screen[None], inherit_bindings=False):
         """The frame around the body."""
         with Vertical(id="head"):
             yield StatusBar(id="top")
-            yield TabLine(self.console.tabs, self.tab or self.scene, id="tabs")
+            yield TabLine(self.console.tabs, self.active_tab(), id="tabs")
             yield Banner(id="banner")
         with Vertical(id="body"):
             yield from self.body()
@@ -231,6 +231,10 @@ class Panel(Screen[None], inherit_bindings=False):
             return conditions.too_small(size.width, size.height)
         return []
 
+    def active_tab(self) -> str:
+        """The panel that is marked on the tab line."""
+        return self.tab or self.scene
+
     def places(self) -> tuple[str, ...]:
         """Where a key is listened to now: those of the scene, with the list's or the log's by what has the focus."""
         focused = self.focused
@@ -271,3 +275,15 @@ class Panel(Screen[None], inherit_bindings=False):
     def panes(self) -> list[Widget]:
         """The panes that can take the focus, in order."""
         return [widget for widget in self.focus_chain if not isinstance(widget, Screen)]
+
+
+class Opening(Panel):
+    """The frame with nothing in it, for the moment before the first panel is there."""
+
+    def __init__(self, tab: str) -> None:
+        super().__init__()
+        self.first = tab
+
+    def active_tab(self) -> str:
+        """The panel that is coming."""
+        return self.first
