@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from core.lab.host import Host
 
 PUMP_S = 0.05
+PARENT_LOOK_S = 0.25
 SHUTDOWN_GRACE_S = 2
 _log = logging.getLogger(__name__)
 
@@ -168,6 +169,8 @@ class Lab:
             pump = Pump(self.world, machines, self.home)
             sockets = self._wire(machines, pump)
             tasks = [asyncio.create_task(pump.run())]
+            if self.options.with_parent:
+                tasks.append(asyncio.create_task(self._follow_parent(os.getppid())))
             if machines.host is not None:
                 tasks.append(asyncio.create_task(self._watch_deaths(machines.host, pump)))
             server = self._server()
@@ -265,6 +268,14 @@ class Lab:
 
     async def _dispatch(self, request: Request) -> Answer | None:
         return local_only(request) or await self._apps[request.port](request)
+
+    async def _follow_parent(self, parent: int) -> None:
+        """Stop in good order when the process that started this one is gone; asked of the system, so it works
+        everywhere.
+        """
+        while os.getppid() == parent:  # noqa: ASYNC110 - nobody announces a parent's end to a loop
+            await asyncio.sleep(PARENT_LOOK_S)
+        self.stop()
 
     async def _watch_deaths(self, host: Host, pump: Pump) -> None:
         async for machine_id in host.deaths():

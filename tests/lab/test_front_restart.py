@@ -127,6 +127,17 @@ def test_an_orderly_end_leaves_nothing_and_the_next_start_brings_machines_back(l
     assert marker.read_text() == "kept"
 
 
+def test_with_parent_the_lab_ends_with_who_started_it(tmp_path: Path) -> None:
+    home = tmp_path / "h"
+    command = [sys.executable, "-m", "core.lab", "up", "--home", str(home), "--with-parent", "--no-machines"]
+    shell = subprocess.Popen(["sh", "-c", '"$@" & wait', "sh", *command], cwd=Path(__file__).parents[2])
+    wait_until((home / "lab" / "lab.json").exists)
+    shell.kill()
+    shell.wait()
+    wait_until(lambda: processes_of(home) == [])
+    assert not (home / "lab" / "lab.json").exists()
+
+
 def test_one_lab_per_home(lab: RunningLab) -> None:
     command = [sys.executable, "-m", "core.lab", "up", "--home", str(lab.home), "--no-machines"]
     second = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
