@@ -125,7 +125,10 @@ async def agent(machine_id: str) -> Outcome:
         channel = await ctx().reach.agent(machine_id, seen.addresses if seen else (), timeout_s=60.0)
     except MachineError as e:
         return Outcome(ok=False, detail=f"its agent does not run: {e}")
-    return Outcome(ok=True, detail=f"agent {channel.hello.agent_version}, Python {channel.hello.python}")
+    return Outcome(
+        ok=True,
+        detail=f"Python {channel.hello.python}, {channel.hello.isolation or 'no isolation'}",
+    )
 
 
 @durable
@@ -150,8 +153,8 @@ async def check(machine_id: str) -> Checked:
         return Checked(ok=False, detail=f"it was lost while being checked: {e}")
     if reason is not None:
         return Checked(ok=False, detail=reason)
-    await context.store.write(lambda tx: _checked(tx, machine_id, channel.hello.workspace_dir))
-    return Checked(ok=True, detail=detail, workspace_dir=channel.hello.workspace_dir)
+    await context.store.write(lambda tx: _checked(tx, machine_id, channel.hello.workspace))
+    return Checked(ok=True, detail=detail, workspace_dir=channel.hello.workspace)
 
 
 def _advertised(machine: Machine, seen: ProviderMachine | None) -> Advertised:
@@ -227,8 +230,8 @@ async def note(machine_id: str) -> Outcome:
     if channel is None:
         return Outcome(ok=False, detail="its agent went away")
     hello = channel.hello
-    await ctx().store.write(lambda tx: _checked(tx, machine_id, hello.workspace_dir))
-    return Outcome(ok=True, detail=f"{hello.gpu_count}x {hello.gpu_name or 'no GPU'}")
+    await ctx().store.write(lambda tx: _checked(tx, machine_id, hello.workspace))
+    return Outcome(ok=True, detail=f"{len(hello.gpus)}x {hello.gpus[0].name}" if hello.gpus else "no GPU")
 
 
 @step("leave it as it is")

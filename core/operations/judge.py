@@ -10,7 +10,9 @@ from typing import Protocol
 import msgspec
 
 from core.domain.gpus import canonical
-from core.remote.agent_client import AgentChannel, AgentHello
+from core.domain.units import MIB
+from core.remote.agent_client import AgentChannel
+from core.remote.agent_frames import AgentHello
 from core.remote.speed import measure_upload
 from core.remote.ssh import Connection
 
@@ -52,35 +54,35 @@ async def verdict(
     reason = gpu_lie(hello, advertised, rules)
     if reason is not None:
         return reason, ""
-    facts = await channel.measure_disk()
+    facts = await channel.judge()
     rate = await measure_upload(connection, UPLOAD_BYTES) if rules.judge_network else None
     measured = Measured(
-        disk_gb=facts.total_gb,
-        disk_write_mbps=facts.write_mb_per_s,
+        disk_gb=None if facts.disk_total_mib is None else facts.disk_total_mib * MIB / 1e9,
+        disk_write_mbps=facts.disk_write_bps / 1e6,
         upload_mbps=None if rate is None else rate * 8 / 1e6,
     )
-    found = (
-        f"{hello.gpu_count}x {hello.gpu_name}, driver {hello.driver_version or '–'}, CUDA {hello.cuda_version or '–'}"
-    )
+    name = hello.gpus[0].name if hello.gpus else "no GPU"
+    found = f"{len(hello.gpus)}x {name}, driver {hello.driver or '–'}, CUDA {hello.cuda or '–'}"
     return slow_lie(measured, advertised, rules), found
 
 
 def gpu_lie(hello: AgentHello, advertised: Advertised, rules: Tolerances) -> str | None:
     """Number, model, memory, driver and CUDA as advertised; the first that is not, in words."""
-    if hello.gpu_problem:
-        return f"its GPUs do not work: {hello.gpu_problem}"
-    if hello.gpu_count < advertised.gpu_count:
-        return f"it has {hello.gpu_count} GPUs, {advertised.gpu_count} were advertised"
-    vram = hello.vram_mib
+    if hello.problem:
+        return f"its GPUs do not work: {hello.problem}"
+    if len(hello.gpus) < advertised.gpu_count:
+        return f"it has {len(hello.gpus)} GPUs, {advertised.gpu_count} were advertised"
+    vram = min((g.memory_total_mib for g in hello.gpus if g.memory_total_mib is not None), default=None)
+    name = hello.gpus[0].name if hello.gpus else ""
     if vram is not None and vram < advertised.vram_mib * (1 - rules.vram_tolerance):
         return f"its GPUs have {vram:.0f} MiB, {advertised.vram_mib} were advertised"
-    have, said = canonical(hello.gpu_name, int(vram or 0)), canonical(advertised.gpu, advertised.vram_mib)
-    if hello.gpu_name and have.casefold().split() != said.casefold().split() and not _same_model(have, said):
-        return f"its GPU is a {hello.gpu_name}, a {advertised.gpu} was advertised"
-    if advertised.driver_version and hello.driver_version and _older(hello.driver_version, advertised.driver_version):
-        return f"its driver is {hello.driver_version}, {advertised.driver_version} was advertised"
-    if advertised.cuda_max and hello.cuda_version and _number(hello.cuda_version) < advertised.cuda_max - 0.05:
-        return f"its driver offers CUDA {hello.cuda_version}, {advertised.cuda_max} was advertised"
+    have, said = canonical(name, int(vram or 0)), canonical(advertised.gpu, advertised.vram_mib)
+    if name and have.casefold().split() != said.casefold().split() and not _same_model(have, said):
+        return f"its GPU is a {name}, a {advertised.gpu} was advertised"
+    if advertised.driver_version and hello.driver and _older(hello.driver, advertised.driver_version):
+        return f"its driver is {hello.driver}, {advertised.driver_version} was advertised"
+    if advertised.cuda_max and hello.cuda and _number(hello.cuda) < advertised.cuda_max - 0.05:
+        return f"its driver offers CUDA {hello.cuda}, {advertised.cuda_max} was advertised"
     return None
 
 

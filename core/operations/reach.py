@@ -51,19 +51,15 @@ class Reach:
         connection = await self.connection(machine_id, addresses, timeout_s=timeout_s)
         async with self._locks[machine_id]:
             have = self._channels.get(machine_id)
-            if have is not None and not have.closed:
+            if have is not None and have.is_open:
                 return have
-            try:
-                async with asyncio.timeout(timeout_s):
-                    made = await AgentChannel.open(connection, orders=AgentOrders(), clock=self._clock)
-            except TimeoutError as e:
-                raise Unreachable(f"Its agent did not start within {timeout_s:.0f} s.", machine_id=machine_id) from e
+            made = await AgentChannel.open(connection, hello=AgentOrders(), clock=self._clock, timeout_s=timeout_s)
             self._channels[machine_id] = made
             return made
 
     def channel(self, machine_id: str) -> AgentChannel | None:
         have = self._channels.get(machine_id)
-        return None if have is None or have.closed else have
+        return have if have is not None and have.is_open else None
 
     async def drop(self, machine_id: str) -> None:
         """Closes what is open to the machine. Its agent and its work go on."""

@@ -1,4 +1,4 @@
-"""The agent as one file to push. Its one rule: the same sources make the same bytes, and its name says which they are."""
+"""The agent as one file to push. Its one rule: the same sources make the same bytes under the same name."""
 
 from __future__ import annotations
 
