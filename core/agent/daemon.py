@@ -109,11 +109,13 @@ class Daemon:
             return
         for payload in client.receive():
             self._attended = time.monotonic()
+            number = None
             try:
                 message = json.loads(payload.decode("utf-8"))
+                number = message.get("id") if isinstance(message, dict) else None
                 self._obey(client, message if isinstance(message, dict) else {})
-            except (ValueError, TypeError, OSError) as error:
-                client.send({"t": "error", "message": str(error)[:300]})
+            except (ValueError, TypeError, OSError, RecursionError) as error:
+                client.send({"t": "error", "id": number, "message": str(error)[:300]})
 
     def _greet(self) -> None:
         """The hello is the first frame; it waits a little for the GPU driver, so that it can name the GPUs."""

@@ -151,7 +151,7 @@ def _name(pid: int) -> str:
 
 
 def _script(words: list[str]) -> str:
-    """The script or module that an interpreter was given; empty for code on the command line, which may hold anything."""
+    """The script or module that an interpreter was given; empty for code given by -c: it may hold anything."""
     for at, word in enumerate(words):
         if word == "-c":
             return ""

@@ -35,6 +35,8 @@ class Machine:
     server: asyncssh.SSHAcceptor | None = None
     children: list[asyncio.subprocess.Process] = field(default_factory=list)
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    instead: dict[str, str] = field(default_factory=dict)  # what a hostile machine runs for commands with these words
+    env: dict[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> Address:
@@ -50,9 +52,6 @@ class Machine:
             def auth_completed(self) -> None:
                 machine.logins += 1
 
-        def files(chan: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
-            return asyncssh.SFTPServer(chan, chroot=os.fsencode(self.home))
-
         self.server = await asyncssh.listen(
             "127.0.0.1",
             port,
@@ -60,7 +59,7 @@ class Machine:
             server_host_keys=[self.host_key],
             authorized_client_keys=asyncssh.import_authorized_keys(self.authorized),
             process_factory=self._session,
-            sftp_factory=files,
+            sftp_factory=True,
             encoding=None,
             line_editor=False,
         )
@@ -69,7 +68,8 @@ class Machine:
     async def _session(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         command = process.command or ""
         self.commands.append(command)
-        env = {**os.environ, "HOME": str(self.home), "WORKSPACE": str(self.home / "workspace")}
+        command = next((other for words, other in self.instead.items() if words in command), command)
+        env = {**os.environ, "HOME": str(self.home), "WORKSPACE": str(self.home / "workspace"), **self.env}
         child = await asyncio.create_subprocess_exec(
             "/bin/sh", "-c", command, env=env, cwd=self.home, stdin=-1, stdout=-1, stderr=-1, start_new_session=True
         )
@@ -105,6 +105,18 @@ class Machine:
             await connection.wait_closed()
         for child in self.children:
             await child.wait()
+        end_daemon(self.home)
+
+
+def end_daemon(home: Path) -> None:
+    """Ends an agent's daemon that a test left, with its parent: they are a process group of their own."""
+    lock = home / ".understudy" / "agent.lock"
+    text = lock.read_text() if lock.exists() else ""
+    try:
+        if text.isdigit():
+            os.killpg(os.getpgid(int(text)), signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:

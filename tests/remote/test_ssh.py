@@ -157,20 +157,20 @@ async def test_files_arrive_whole_with_their_mode(rig: Rig, tmp_path: Path) -> N
     machine = await rig.machine()
     connection = await rig.connect(machine)
     data = bytes(range(256)) * 10_000
-    await put_bytes(connection, "/deep/er/file.bin", data, mode=0o700)
+    await put_bytes(connection, f"{machine.home}/deep/er/file.bin", data, mode=0o700)
     there = machine.home / "deep" / "er" / "file.bin"
     assert there.read_bytes() == data
     assert stat.S_IMODE(there.stat().st_mode) == 0o700
-    await put_bytes(connection, "/deep/er/file.bin", b"new")
-    assert await get_bytes(connection, "/deep/er/file.bin") == b"new"
+    await put_bytes(connection, f"{machine.home}/deep/er/file.bin", b"new")
+    assert await get_bytes(connection, f"{machine.home}/deep/er/file.bin") == b"new"
     assert [p.name for p in there.parent.iterdir()] == ["file.bin"]
     local = tmp_path / "local"
     local.write_bytes(data)
-    await put_file(connection, local, "/up")
-    assert await get_file(connection, "/up", tmp_path / "back", limit=len(data)) == len(data)
+    await put_file(connection, local, f"{machine.home}/up")
+    assert await get_file(connection, f"{machine.home}/up", tmp_path / "back", limit=len(data)) == len(data)
     assert (tmp_path / "back").read_bytes() == data
-    assert await exists(connection, "/up")
-    assert not await exists(connection, "/down")
+    assert await exists(connection, f"{machine.home}/up")
+    assert not await exists(connection, f"{machine.home}/down")
 
 
 async def test_a_file_that_cannot_be_had_is_said_in_one_sentence(rig: Rig, tmp_path: Path) -> None:
@@ -178,12 +178,12 @@ async def test_a_file_that_cannot_be_had_is_said_in_one_sentence(rig: Rig, tmp_p
     connection = await rig.connect(machine)
     (machine.home / "big").write_bytes(b"x" * 1000)
     with pytest.raises(CommandFailed, match="larger than 999"):
-        await get_file(connection, "/big", tmp_path / "got", limit=999)
+        await get_file(connection, f"{machine.home}/big", tmp_path / "got", limit=999)
     assert [p.name for p in tmp_path.iterdir() if "got" in p.name] == []
     with pytest.raises(CommandFailed):
-        await get_bytes(connection, "/none")
+        await get_bytes(connection, f"{machine.home}/none")
     with pytest.raises(CommandFailed):
-        await put_bytes(connection, "/big/under", b"x")
+        await put_bytes(connection, f"{machine.home}/big/under", b"x")
 
 
 async def test_upload_is_measured_in_bytes_per_second(rig: Rig) -> None:
