@@ -45,7 +45,7 @@ class Nvml:
             self._lib = ctypes.CDLL(library)
         except OSError as error:
             raise NvmlError(f"no NVML library: {error}") from error
-        if self._call("nvmlInit_v2") != 0:
+        if self._call("nvmlInitWithFlags", ctypes.c_uint(0)) != 0:
             raise NvmlError("NVML does not start")
         count = ctypes.c_uint()
         if self._call("nvmlDeviceGetCount_v2", ctypes.byref(count)) != 0 or count.value == 0:
