@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import pwd
+import subprocess
 import time
 
 from core.agent import place, sample
@@ -16,6 +17,7 @@ from core.agent.gpus import Gpus
 CHUNK = 1024 * 1024
 MAX_DISK_MIB = 1024
 MAX_WRITE_S = 20.0
+DF_TIMEOUT_S = 5.0
 
 
 def hello(gpus: Gpus, workspace: str, cores: int) -> dict[str, object]:
@@ -57,6 +59,9 @@ def isolation() -> str:
 def judge(workspace: str, disk_mib: int, cores: int) -> dict[str, object]:
     """Sizes and the speed of the workspace's disk: what reaches it, not what memory takes. Raises OSError."""
     used, total = sample.disk_mib(workspace)
+    granted = df_total_mib(workspace)
+    if granted is not None and (total is None or granted < total):
+        total = granted
     _, memory = sample.memory_mib()
     return {
         "disk_write_bps": write_bps(workspace, min(MAX_DISK_MIB, max(1, disk_mib))),
@@ -65,6 +70,22 @@ def judge(workspace: str, disk_mib: int, cores: int) -> dict[str, object]:
         "memory_mib": memory,
         "cores": cores,
     }
+
+
+def df_total_mib(folder: str) -> float | None:
+    """The size that `df` shows: where a quota is told by the tool and not by the kernel, it is the smaller one."""
+    try:
+        done = subprocess.run(
+            ["df", "-kP", folder],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=DF_TIMEOUT_S,
+            check=False,
+        )
+        return float(done.stdout.split(b"\n")[1].split()[1]) / 1024
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        return None
 
 
 def write_bps(folder: str, mib: int) -> float:

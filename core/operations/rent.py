@@ -139,6 +139,8 @@ async def choose(order: RentOrder, call: int, tried: list[str]) -> Choice:
 
 
 def _why_none(spec: UpSpec, wanted: list[str], tried: bool) -> str:
+    if spec.offer is not None and tried:
+        return f"Only offer {spec.offer} was asked for."
     if spec.offer is not None:
         return f"Offer {spec.offer} is gone from the market."
     failing = [s.error for p in wanted if (s := ctx().market.status.get(p)) is not None and not s.ok and s.error]
