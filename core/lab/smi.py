@@ -2,7 +2,7 @@
 
 One rule: it only formats; the figures come from the meter's state file.
 
-Runs as `python -I -S smi.pyc` with nothing imported at start but sys and os, because it starts once a call.
+Runs as `python -I -S smi.pyc` with nothing imported but sys, os.path and time (a built-in), because it starts once a call.
 Formats, field names, sentences and exit codes are those of drivers 555 to 590; what it prints is simulated and is
 labelled so by its reader.
 """
@@ -10,6 +10,7 @@ labelled so by its reader.
 from __future__ import annotations
 
 import sys
+import time
 from os import path
 
 STATE = path.realpath(sys.argv[0]).rpartition("/bin/")[0] + "/gpu"  # pathlib would cost 4 ms a call
@@ -21,7 +22,6 @@ INTERRUPTED = 130
 BAD_ARGUMENT, NOT_FOUND, NO_DRIVER, LOST, MISMATCH = 2, 6, 9, 15, 18
 
 Row = dict[str, str]
-
 # Fields without a unit. NAME: from the state file; NAME=VALUE: constant (= followed by N, D: [N/A], deprecated).
 PLAIN = """
 timestamp driver_version count index name serial==N uuid pci.bus_id pci.domain=0x0000 pci.bus pci.device=0x00
@@ -32,8 +32,7 @@ accounting.mode=Disabled accounting.buffer_size=4000 vbios_version gom.current==
 driver_model.current==N driver_model.pending==N inforom.img==N inforom.oem==N inforom.ecc==N inforom.pwr==N
 addressing_mode=None gpu_recovery_action=None temperature.gpu temperature.memory==N temperature.gpu.tlimit==N
 ecc.mode.current ecc.mode.pending mig.mode.current mig.mode.pending==N power.management==D fabric.state==N
-fabric.status==N gsp.mode.current=Enabled gsp.mode.default=Enabled c2c.mode==N hostname
-encoder.stats.sessionCount=0 encoder.stats.averageFps=0 encoder.stats.averageLatency=0 retired_pages.pending==N
+fabric.status==N gsp.mode.current=Enabled gsp.mode.default=Enabled c2c.mode==N retired_pages.pending==N
 ecc.errors.uncorrected.volatile.total==N ecc.errors.corrected.volatile.total==N
 ecc.errors.uncorrected.aggregate.total==N ecc.errors.corrected.aggregate.total==N remapped_rows.correctable==N
 remapped_rows.uncorrectable==N remapped_rows.pending==N remapped_rows.failure==N
@@ -68,18 +67,15 @@ APP_ALIASES = {"used_memory": "used_gpu_memory", "name": "process_name"}
 
 HELP = """NVIDIA System Management Interface -- simulated by the Understudy lab
 
-    nvidia-smi [OPTION1 [ARG1]] [OPTION2 [ARG2]] ...
-
-    -h,   --help                Print usage information and exit.
-    -L,   --list-gpus           Display a list of GPUs connected to the system.
-    -i,   --id=                 Target a specific GPU.
-    -l,   --loop=               Probe until Ctrl+C at specified second interval.
-    -lms, --loop-ms=            Probe until Ctrl+C at specified millisecond interval.
-    -f,   --filename=           Log to a specified file, rather than to stdout.
-    --query-gpu=                Information about GPU.
-    --query-compute-apps=       List of currently active compute processes.
-    --format=                   csv,noheader,nounits
+    -h, --help   -L, --list-gpus   -i, --id=LIST   -l, --loop=SECONDS   -lms, --loop-ms=MILLISECONDS
+    --query-gpu=FIELDS   --query-compute-apps=FIELDS   --format=csv[,noheader][,nounits]
 """
+
+
+NO_DRIVER_WORDS = (
+    "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. "
+    "Make sure that the latest NVIDIA driver is installed and running.\n"
+)
 
 
 class Stop(Exception):
@@ -164,7 +160,7 @@ def parse(arguments: list[str]) -> Options:
             options.lists = True
         elif name in ("-h", "--help"):
             raise Stop(0, HELP)
-        elif name in ("-q", "-x", "--query", "--xml-format"):
+        elif name in ("-q", "-x", "--query", "--xml-format"):  # not simulated
             raise Stop(BAD_ARGUMENT, "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n")
         else:
             raise Stop(BAD_ARGUMENT, f"ERROR: Option {word} is not recognized. Please run 'nvidia-smi -h'.\n")
@@ -194,11 +190,7 @@ def read_state() -> tuple[Row, list[Row], list[Row]]:
         with open(STATE) as file:
             lines = file.read().splitlines()
     except OSError:
-        raise Stop(
-            NO_DRIVER,
-            "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. "
-            "Make sure that the latest NVIDIA driver is installed and running.\n",
-        ) from None
+        raise Stop(NO_DRIVER, NO_DRIVER_WORDS) from None
     for line in lines:
         kind, _, rest = line.partition(" ")
         if kind in ("gpu", "app"):
@@ -212,32 +204,26 @@ def read_state() -> tuple[Row, list[Row], list[Row]]:
 def check_fault(head: Row, gpus: list[Row]) -> None:
     """Fail as the real tool fails. Raises Stop."""
     fault = head.get("fault", "")
-    if fault == "hang":  # a real one hangs in the kernel and cannot be killed; this one can
-        from time import sleep
-
-        while True:
-            sleep(3600)
+    while fault == "hang":  # a real one hangs in the kernel and cannot be killed; this one can
+        time.sleep(3600)
     if fault == "mismatch":
         library = head.get("driver_version", "").rsplit(".", 1)[0]
-        raise Stop(
-            MISMATCH, f"Failed to initialize NVML: Driver/library version mismatch\nNVML library version: {library}"
-        )
+        words = "Failed to initialize NVML: Driver/library version mismatch"
+        raise Stop(MISMATCH, f"{words}\nNVML library version: {library}")
     if fault == "lost" and gpus:
-        bus = gpus[0]["pci.bus_id"]
-        raise Stop(
-            LOST,
-            f"Unable to determine the device handle for GPU0: {bus}: GPU is lost.  "
-            "Reboot the system to recover this GPU",
-        )
+        words = f"Unable to determine the device handle for GPU0: {gpus[0]['pci.bus_id']}"
+        raise Stop(LOST, f"{words}: GPU is lost.  Reboot the system to recover this GPU")
     if fault == "none" or not gpus:
         raise Stop(NOT_FOUND, "No devices were found")
 
 
 def now() -> str:
-    from time import localtime, strftime, time
+    at = time.time()
+    return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
 
-    t = time()
-    return strftime("%Y/%m/%d %H:%M:%S", localtime(t)) + f".{int(t % 1 * 1000):03d}"
+
+def _title(name: str, unit: str) -> str:
+    return f"{name} [{unit}]" if unit else name
 
 
 def _cell(value: str, unit: str, options: Options) -> str:
@@ -262,20 +248,12 @@ def query_gpus(options: Options, head: Row, gpus: list[Row], *, header: bool) ->
     known = fields()
     shown, names = [], []
     for asked in options.gpu_fields:
-        name = ALIASES.get(asked, asked)
-        if name.startswith("clocks_throttle_reasons."):  # drivers before 555 called them so; the header keeps that name
-            shown.append(name)
-            name = name.replace("clocks_throttle_", "clocks_event_")
-        else:
-            shown.append(name)
-        if name not in known:
+        shown.append(ALIASES.get(asked, asked))
+        # drivers before 555 called them throttle reasons; the header keeps the name that was asked for
+        names.append(shown[-1].replace("clocks_throttle_reasons.", "clocks_event_reasons."))
+        if names[-1] not in known:
             raise Stop(BAD_ARGUMENT, f'Field "{asked}" is not a valid field to query.\n')
-        names.append(name)
-    lines = []
-    if header:
-        lines.append(
-            ", ".join(s + (f" [{known[n][1]}]" if known[n][1] else "") for s, n in zip(shown, names, strict=True))
-        )
+    lines = [", ".join(_title(s, known[n][1]) for s, n in zip(shown, names, strict=True))] if header else []
     for gpu in gpus:
         cells = [_cell(_gpu_value(n, known, gpu, head, len(gpus)), known[n][1], options) for n in names]
         lines.append(", ".join(cells))
@@ -288,14 +266,10 @@ def query_apps(options: Options, gpus: list[Row], apps: list[Row], *, header: bo
     for asked, name in zip(options.app_fields, names, strict=True):
         if name not in APP_FIELDS:
             raise Stop(BAD_ARGUMENT, f'Field "{asked}" is not a valid field to query.\n')
-    lines = []
-    if header:
-        lines.append(", ".join(n + (f" [{APP_FIELDS[n]}]" if APP_FIELDS[n] else "") for n in names))
+    lines = [", ".join(_title(n, APP_FIELDS[n]) for n in names)] if header else []
     by_uuid = {gpu["uuid"]: gpu for gpu in gpus}
     for app in apps:
-        gpu = by_uuid.get(app["gpu_uuid"])
-        if gpu is None:
-            continue
+        gpu = by_uuid[app["gpu_uuid"]]
         about = {**app, "gpu_name": gpu["name"], "gpu_bus_id": gpu["pci.bus_id"], "timestamp": now()}
         lines.append(", ".join(_cell(about.get(n, "[N/A]"), APP_FIELDS[n], options) for n in names))
     return lines
@@ -320,10 +294,9 @@ def _gpu_lines(gpu: Row) -> list[str]:
     memory = f"{gpu['memory.used']:>7}MiB / {gpu['memory.total']:>6}MiB "
     ecc = "0" if gpu["ecc.mode.current"] == "Enabled" else "N/A"
     mig = gpu["mig.mode.current"].strip("[]")
+    title = f" {gpu['index']:>3}  {_fit(gpu['name'], 25):<25}      On "
     return [
-        _three(
-            f" {gpu['index']:>3}  {_fit(gpu['name'], 25):<25}      On ", f"{gpu['pci.bus_id']:>16} Off ", f"{ecc:>20} "
-        ),
+        _three(title, f"{gpu['pci.bus_id']:>16} Off ", f"{ecc:>20} "),
         _three(left, memory, f"{gpu['utilization.gpu'] + '%':>7}{'Default':>13} "),
         _three("", "", f"{mig:>20} "),
         SPLIT,
@@ -332,14 +305,11 @@ def _gpu_lines(gpu: Row) -> list[str]:
 
 def table(head: Row, gpus: list[Row], apps: list[Row]) -> list[str]:
     """The default output, 91 columns."""
-    from time import strftime
-
     driver = head.get("driver_version", "N/A")
-    versions = (
-        f" NVIDIA-SMI {driver:<22} Driver Version: {driver:<14} CUDA Version: {head.get('cuda_version', 'N/A'):<8} "
-    )
+    cuda = head.get("cuda_version", "N/A")
+    versions = f" NVIDIA-SMI {driver:<22} Driver Version: {driver:<14} CUDA Version: {cuda:<8} "
     lines = [
-        strftime("%a %b %e %H:%M:%S %Y"),
+        time.strftime("%a %b %e %H:%M:%S %Y"),
         EDGE,
         f"|{versions:<89}|",
         SPLIT,
@@ -373,7 +343,7 @@ def chosen(options: Options, gpus: list[Row]) -> list[Row]:
     """The GPUs that -i names, or all. Raises Stop."""
     if not options.ids:
         return gpus
-    found = [g for g in gpus if options.ids and {g["index"], g["uuid"], g["pci.bus_id"]} & set(options.ids)]
+    found = [g for g in gpus if {g["index"], g["uuid"], g["pci.bus_id"]} & set(options.ids)]
     if not found:
         raise Stop(NOT_FOUND, "No devices were found")
     return found
@@ -408,9 +378,7 @@ def main(arguments: list[str]) -> int:
             if not options.every_s:
                 return 0
             header = False
-            from time import sleep
-
-            sleep(options.every_s)
+            time.sleep(options.every_s)
     except Stop as stop:
         sys.stdout.write(stop.text + "\n")
         sys.stdout.flush()
