@@ -33,6 +33,7 @@ _POLL_S = 0.02
 _ANSWER_S = 2.0
 _RACE_S = 3.0  # another starter may have won: its engine needs so long to answer
 _TAIL_BYTES = 16 * 1024
+_children: list[subprocess.Popen[bytes]] = []  # they outlive us on purpose; kept so that one that ended is reaped
 
 
 @dataclass
@@ -182,12 +183,12 @@ def ensure_lab(home: Home, *, seed: int, boot_s: float, speed: float, pacing: st
 def stop_lab(home: Home, *, wait_s: float = STOP_WAIT_S) -> int | None:
     """Ends the lab with all its machines; returns its pid, None when none ran. Raises EngineError."""
     info = labfile.read(home)
-    if info is None or not _alive(info.pid):
+    if info is None or not _is_lab(info.pid):
         return None
     try:
         lab_call(info, "POST", "/lab/stop")
     except EngineError:
-        if _alive(info.pid):
+        if _is_lab(info.pid):
             os.kill(info.pid, signal.SIGTERM)
     if not _gone(info.pid, wait_s):
         raise EngineError(
@@ -228,6 +229,7 @@ def _start(home: Home, arguments: list[str], log: Path) -> Started:
             env=environment(),
             start_new_session=True,
         )
+    _children.append(process)
     return Started(process, log, begin)
 
 
@@ -254,21 +256,23 @@ def _last_line(log: Path, begin: int) -> str:
 
 
 def _alive(pid: int) -> bool:
+    for child in _children:
+        child.poll()
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return not _ended_child(pid)
+        return True  # it is there, and not ours
+    return True
 
 
-def _ended_child(pid: int) -> bool:
-    """Reaps it when it is a child of ours that has ended."""
+def _is_lab(pid: int) -> bool:
+    """A file that a killed lab left behind may name a pid that by now is somebody else's."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return False
+        return b"core.lab" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return sys.platform != "linux" and _alive(pid)
 
 
 def _gone(pid: int, wait_s: float) -> bool:

@@ -32,7 +32,9 @@ def _filters(function: F) -> F:
         click.option("--region", help="Part of the region's or country's name."),
         click.option("--max-usd-per-hour", type=click.FloatRange(min=0), help="All-in, disk included."),
         click.option("--min-vram-gb", type=click.FloatRange(min=0), help="Per GPU."),
-        click.option("--sort", type=click.Choice(["price", "value", "reliability"]), default="price"),
+        click.option(
+            "--sort", type=click.Choice(["price", "value", "reliability"]), default="price", help="Best first."
+        ),
         click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many; 0 is all."),
     ]
     for option in reversed(options):

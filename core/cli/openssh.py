@@ -33,6 +33,8 @@ def options(endpoint: Endpoint) -> list[str]:
     if not _HOST.fullmatch(endpoint.host) or not _USER.fullmatch(endpoint.user) or not 0 < endpoint.port < 65536:
         raise Refused("Its address is not one.", machine_id=endpoint.machine, hint="Destroy it and rent another one.")
     said = {
+        # not -i: when that file is missing, ssh would offer the user's own keys to a host that nobody trusts
+        "IdentityFile": _path(endpoint.identity_file),
         "IdentitiesOnly": "yes",
         "UserKnownHostsFile": _path(endpoint.known_hosts),
         "GlobalKnownHostsFile": "/dev/null",
@@ -51,7 +53,7 @@ def options(endpoint: Endpoint) -> list[str]:
         "ServerAliveCountMax": str(KEEPALIVES_LOST_MAX),
         "LogLevel": "ERROR",
     }
-    words = ["-F", "none", "-i", endpoint.identity_file.replace("%", "%%")]
+    words = ["-F", "none"]
     for name, value in said.items():
         words += ["-o", f"{name}={value}"]
     return words

@@ -3,7 +3,6 @@ here first."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import sys
@@ -57,6 +56,8 @@ class Session:
         return EngineClient(self.home)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
+        import asyncio  # the list of verbs does without it
+
         return asyncio.run(work)
 
     def send(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -65,7 +66,7 @@ class Session:
 
         for left in reversed(range(_RESENDS)):
             try:
-                return asyncio.run(call())
+                return self.run(call())
             except EngineError:
                 if not left:
                     raise
@@ -195,7 +196,7 @@ def workspace_names(context: click.Context, _: click.Parameter, incomplete: str)
     if probe(home) is None:
         return []
     try:
-        snapshot = asyncio.run(EngineClient(home).state())
+        snapshot = Session().run(EngineClient(home).state())
     except EngineError:
         return []
     live = [w.name for w in snapshot.state.workspaces.values() if w.state not in ("retired", "failed")]
