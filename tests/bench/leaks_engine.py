@@ -1,0 +1,159 @@
+"""The engine under the leak harness: the real one but for SSH, which answers at once.
+
+`python -m tests.bench.leaks_engine HOME [--no-sweep]` imports everything once, then forks a whole engine for every
+`start` on its stdin and says its pid: the second of imports would only make a trial longer, a kill -9 is as real.
+One rule: ledger, operations, sweep, provider client, HTTP and socket are the product's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from core.agent import wire
+from core.domain.readings import MachineReading
+from core.engine import main as engine_main
+from core.engine.compose import Engine, build
+from core.home import Home, find
+from core.operations import rent, retire
+from core.services.accounts import AccountWatch
+from core.services.market import MarketWatch
+
+GRACE_S = 0.6  # above the harness's list lag; a real account's is a minute
+ACCOUNT_PERIOD_S = 0.4
+MARKET_PERIOD_S = 2.0
+SHORT_WAITS_S = (0.05, 0.1, 0.2, 0.4)
+READING_EVERY_S = 2.0
+
+
+class _Channel:
+    """An agent that shows exactly what the offer said."""
+
+    closed = False
+
+    def __init__(self, engine: Engine, machine_id: str) -> None:
+        machine = engine.context.store.state.machines[machine_id]
+        gpu = SimpleNamespace(name=machine.gpu, memory_total_mib=machine.vram_mib, memory_mib=machine.vram_mib)
+        self.hello = SimpleNamespace(
+            protocol=wire.PROTOCOL,
+            version="harness",
+            python="3",
+            workspace="/workspace",
+            gpus=[gpu] * machine.gpu_count,
+            driver=None,
+            cuda=None,
+            problem=None,
+            gpu_problem=None,
+            gpu_count=machine.gpu_count,
+            gpu_name=machine.gpu,
+            vram_mib=machine.vram_mib,
+            driver_version=None,
+            cuda_version=None,
+            agent_version="harness",
+            workspace_dir="/workspace",
+        )
+        self._clock = engine.context.clock
+
+    async def readings(self) -> AsyncIterator[MachineReading]:
+        while True:
+            yield MachineReading(at=self._clock())
+            await asyncio.sleep(READING_EVERY_S)
+
+    async def judge(self, disk_mib: int = 64) -> Any:
+        return SimpleNamespace(disk_write_bps=1e12, disk_used_mib=0.0, disk_total_mib=1e9)
+
+    async def measure_disk(self) -> Any:
+        return SimpleNamespace(total_gb=None, write_mb_per_s=None)
+
+    async def set_deadline(self, *_: Any) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+
+class InstantReach:
+    """Stands where `Reach` stands: the one thing of the engine that is doubled here."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        real = engine.context.reach
+        self.identity, self.known_hosts = real.identity, real.known_hosts
+
+    async def connection(self, machine_id: str, addresses: Any, **_: Any) -> Any:
+        return SimpleNamespace(fingerprint=f"SHA256:{machine_id}", machine_id=machine_id)
+
+    async def agent(self, machine_id: str, addresses: Any, **_: Any) -> _Channel:
+        return _Channel(self._engine, machine_id)
+
+    def channel(self, machine_id: str) -> None:
+        return None
+
+    async def drop(self, machine_id: str) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+
+def compose(*, sweep: bool) -> Callable[..., Any]:
+    """`build`, with SSH answered at once and waits as short as the harness's lab is quick."""
+
+    async def built(*args: Any, **kwargs: Any) -> Engine:
+        engine = await build(*args, **kwargs)
+        engine.context.reach = InstantReach(engine)  # type: ignore[assignment]
+        for provider in engine.context.providers.values():
+            provider.absence_grace_s = GRACE_S
+        for watch in (getattr(run, "__self__", None) for run in engine.watches):
+            if isinstance(watch, AccountWatch):
+                watch.period_s = ACCOUNT_PERIOD_S
+                if not sweep:
+                    watch.sweep = _no_sweep  # type: ignore[method-assign]
+            if isinstance(watch, MarketWatch):
+                watch.period_s = MARKET_PERIOD_S
+        return engine
+
+    return built
+
+
+async def _no_sweep(_: Any) -> None:
+    return
+
+
+def _serve(home: Home, log: int) -> None:
+    """In the forked child: one engine life."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    random.seed()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os._exit(engine_main.run(home, with_parent=True) or 0)
+
+
+def main(argv: list[str]) -> None:
+    """Forks on demand until stdin ends; a child dies with its parent. Reaps before it forks again."""
+    home = find(argv[0]).create()
+    engine_main.build = compose(sweep="--no-sweep" not in argv)
+    rent.BACKOFF_S = retire.RETRY_S = SHORT_WAITS_S
+    log = os.open(Path(argv[0]) / "engine.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    print("ready", flush=True)  # noqa: T201 - the harness reads it
+    child = 0
+    for line in sys.stdin:
+        if child:
+            os.waitpid(child, 0)
+        if line.strip() != "start":
+            break
+        child = os.fork()
+        if child == 0:
+            _serve(home, log)
+        print(child, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
