@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -24,111 +21,13 @@ from core.domain.errors import (
 from core.providers import http as provider_http
 from core.providers.base import RentRequest
 from core.providers.vast import Vast
-from core.providers.vast_rows import InstanceRow, place, state_of
-
-OFFER: dict[str, Any] = {
-    "id": 21874411, "ask_contract_id": 21874411, "machine_id": 30114, "host_id": 92240, "gpu_name": "RTX 4090",
-    "num_gpus": 2, "gpu_ram": 24564, "gpu_total_ram": 49128, "gpu_frac": 0.5, "cpu_cores": 64,
-    "cpu_cores_effective": 16.0, "cpu_ram": 257680, "disk_space": 412.3, "disk_bw": 3100.5, "inet_up": 811.4,
-    "inet_down": 902.7, "inet_up_cost": 0.004, "inet_down_cost": 0.003, "dph_base": 0.3607, "dph_total": 0.3718,
-    "min_bid": 0.1607, "storage_cost": 0.2, "is_bid": False, "reliability2": 0.9971, "reliability": 0.9971,
-    "duration": 1814400.0, "direct_port_count": 250, "cuda_max_good": 12.8, "driver_version": "570.86.15",
-    "verification": "verified", "rentable": True, "rented": False, "geolocation": "Quebec, CA", "hosting_type": 0,
-}  # fmt: skip
-INSTANCE: dict[str, Any] = {
-    "id": 31200457, "machine_id": 30114, "host_id": 92240, "label": "understudy/me/t1", "actual_status": "running",
-    "intended_status": "running", "cur_state": "running", "next_state": "running",
-    "status_msg": "success, running x/ssh", "is_bid": False, "gpu_name": "RTX 4090", "num_gpus": 1, "gpu_ram": 24564,
-    "dph_total": 0.42, "storage_total_cost": 0.0111, "geolocation": "Texas, US", "public_ipaddr": " 203.0.113.9\n",
-    "ports": {"22/tcp": [{"HostIp": "203.0.113.9", "HostPort": "41022"}]}, "ssh_host": "ssh5.vast.ai",
-    "ssh_port": 10456, "image_runtype": "ssh_direc ssh_proxy", "driver_version": "570.86.15", "cuda_max_good": 12.8, "disk_space": 40,
-    "disk_bw": 3100.5, "inet_down": 902.7, "start_date": 1789000000.1, "extra_env": [["A", "B"]],
-}  # fmt: skip
-PAGE = "<html><head><title>502</title></head><body>Bad gateway</body></html>"
-
-
-@dataclass
-class Reply:
-    """`drop`: close without answering; `delay_s`: answer late."""
-
-    status: int = 200
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-    drop: bool = False
-    delay_s: float = 0.0
-
-
-@dataclass
-class Call:
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    body: Any
-
-
-class Api:
-    """A real HTTP/1.1 server. `script[path]` is a list of replies; the last one stays."""
-
-    def __init__(self) -> None:
-        self.script: dict[str, list[Reply]] = {}
-        self.calls: list[Call] = []
-        self.url = ""
-
-    def on(self, path: str, *replies: Reply) -> None:
-        self.script[path] = list(replies)
-
-    def sent(self, path: str) -> list[Call]:
-        return [call for call in self.calls if call.path == path]
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        first, *lines = head.split("\r\n")
-        method, target, _ = first.split(" ")
-        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)}
-        data = await reader.readexactly(int(headers.get("content-length", "0")))
-        path, _, query = target.partition("?")
-        self.calls.append(Call(method, path, query, headers, json.loads(data) if data else None))
-        replies = self.script.get(path, [Reply(404, {"success": False, "error": "not_found", "msg": "no route"})])
-        reply = replies.pop(0) if len(replies) > 1 else replies[0]
-        await asyncio.sleep(reply.delay_s)
-        if reply.drop:
-            return False
-        is_text = isinstance(reply.body, str)
-        content = reply.body.encode() if is_text else json.dumps(reply.body).encode()
-        kind = (
-            "text/html" if is_text and reply.body.startswith("<") else "text/plain" if is_text else "application/json"
-        )
-        out = {"Content-Type": kind, "Content-Length": str(len(content)), **reply.headers}
-        writer.write(f"HTTP/1.1 {reply.status} X\r\n".encode())
-        writer.write("".join(f"{k}: {v}\r\n" for k, v in out.items()).encode() + b"\r\n" + content)
-        await writer.drain()
-        return True
-
-
-@asynccontextmanager
-async def _running(api: Api) -> AsyncIterator[Api]:
-    server = await asyncio.start_server(api.serve, "127.0.0.1", 0)
-    api.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield api
-    finally:
-        server.close()
+from tests.providers.recorded_api import INSTANCE, OFFER, PAGE, Api, Reply, running
 
 
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
-    async with _running(Api()) as running:
-        yield running
+    async with running(Api()) as served:
+        yield served
 
 
 @pytest.fixture
@@ -293,7 +192,7 @@ async def test_an_unclear_order_is_sent_once_and_says_that_it_is_unclear(api: Ap
 
 
 async def test_nothing_was_sent_when_nobody_listens() -> None:
-    async with _running(Api()) as api:
+    async with running(Api()) as api:
         url = api.url
     client = Vast(base_url=url, api_key=lambda: "k", simulated=True, pacing_scale=0.0)
     with pytest.raises(Unavailable, match="cannot be reached") as caught:
@@ -344,48 +243,6 @@ async def test_an_unreadable_machine_is_counted(api: Api, vast: Vast) -> None:
     api.on("/api/v1/instances/", Reply(200, {"instances": rows, "total_instances": 4, "next_token": None}))
     listing = await vast.machines()
     assert ([m.provider_id for m in listing.machines], listing.rows_skipped) == (["31200457", "5"], 2)
-
-
-@pytest.mark.parametrize(
-    ("changes", "state"),
-    [
-        ({}, "running"),
-        ({"actual_status": None}, "starting"),
-        ({"actual_status": "loading"}, "starting"),
-        ({"actual_status": "created"}, "starting"),
-        ({"actual_status": "created", "status_msg": "Error: ... OCI runtime create failed: x"}, "dead"),
-        ({"actual_status": "exited"}, "dead"),
-        ({"actual_status": "offline"}, "dead"),
-        ({"actual_status": "unknown"}, "unknown"),
-        ({"actual_status": "somethingnew"}, "unknown"),
-        ({"actual_status": "exited", "intended_status": "stopped"}, "stopped"),
-        ({"actual_status": "stopped", "intended_status": "stopped", "cur_state": "stopped"}, "stopped"),
-        ({"actual_status": "exited", "cur_state": "stopped"}, "starting"),
-        ({"is_bid": True, "actual_status": "exited", "cur_state": "stopped"}, "paused"),
-        (
-            {"is_bid": True, "actual_status": "exited", "intended_status": "stopped", "cur_state": "stopped"},
-            "paused",
-        ),
-    ],
-)
-def test_what_the_status_fields_mean_together(changes: dict[str, Any], state: str) -> None:
-    row = InstanceRow(id=1, actual_status="running", intended_status="running", cur_state="running")
-    assert state_of(InstanceRow(**{**{f: getattr(row, f) for f in row.__struct_fields__}, **changes})) == state
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Texas, US", ("Texas", "US")),
-        (", US", ("", "US")),
-        ("Tokyo, JP", ("Tokyo", "JP")),
-        ("", ("", "")),
-        (None, ("", "")),
-        ("Moon", ("Moon", "")),
-    ],
-)
-def test_where_a_host_is(text: str | None, expected: tuple[str, str]) -> None:
-    assert place(text) == expected
 
 
 async def test_addresses_of_a_jupyter_image_and_of_nonsense(api: Api, vast: Vast) -> None:
