@@ -70,7 +70,6 @@ SENTENCES: dict[str, tuple[Severity, str]] = {
     "machine_destroyed": ("good", "{machine}: destroyed, proven by two listings; cost ${cost_usd}"),
     "machine_failed": ("bad", "{machine}: failed: {reason}"),
     "machine_adopted": ("info", "{machine}: adopted from the account of {provider}"),
-    "machine_expiry_set": ("info", "{machine}: ends at {expires_at}"),
     "create_ambiguous": (
         "warn",
         "{machine}: the create call got no answer; if it took effect, it will be destroyed",
@@ -98,7 +97,6 @@ SENTENCES: dict[str, tuple[Severity, str]] = {
     "budget_set": ("info", "budget: ${usd_per_hour}/h, ${usd_per_month}/month, {machines} machines"),
     "secret_set": ("info", "secret {name} set"),
     "secret_removed": ("info", "secret {name} removed"),
-    "config_set": ("info", "setting {key} changed"),
     "picture_tidied": ("info", "what ended long ago left the screen; the journal keeps it"),
     "lab_fault": ("warn", "lab: fault {fault} on {target}"),
 }

@@ -55,7 +55,6 @@ _MACHINE_UPDATES = frozenset(
         "machine_addressed",
         "machine_absent_once",
         "machine_destroy_accepted",
-        "machine_expiry_set",
         "host_key_pinned",
         "agent_connected",
         "agent_lost",
