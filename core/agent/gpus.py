@@ -134,7 +134,7 @@ class Gpus:
     def _publish(self, table: list[list[str]], apps: list[list[str]], now: float) -> None:
         pairs = [pair for pair in map(smi.gpu_row, table) if pair is not None]
         if not pairs:
-            raise smi.SmiError(", ".join(table[-1])[:200])
+            raise smi.SmiError(smi.sentence(table))
         if self.driver is None and len(table[0]) > 12:
             self.driver, self.cuda = table[0][12], smi.cuda()
         newest = {row[0]: (row, problem) for row, problem in pairs}  # two tables may have come at once

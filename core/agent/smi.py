@@ -77,12 +77,17 @@ class Stream:
             return  # in the kernel with the driver; it is reaped when that lets go
 
     def _last_words(self, rows: list[list[str]]) -> str:
-        said = ", ".join(rows[-1]) if rows else self._data.decode("utf-8", "replace").strip()
+        said = sentence(rows) if rows else self._data.decode("utf-8", "replace").strip()
         try:
             status = self._child.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
             status = -1
         return said[:200] if said else f"nvidia-smi ended with status {status}"
+
+
+def sentence(rows: list[list[str]]) -> str:
+    """What it printed instead of a table, as one line."""
+    return "; ".join(", ".join(row) for row in rows[:5])[:200]
 
 
 def cuda(timeout_s: float = 5.0) -> str | None:

@@ -257,7 +257,10 @@ class AgentChannel:
 async def _prepare(connection: Connection, archive: agent_archive.Archive) -> tuple[str, str]:
     """(home, interpreter) of the machine, with the agent in place."""
     probe = _PROBE.replace("{name}", archive.name)
-    done = await connection.run(["sh", "-c", probe], timeout_s=ANSWER_TIMEOUT_S, max_output=wire.MAX_NOISE)
+    try:
+        done = await connection.run(["sh", "-c", probe], timeout_s=ANSWER_TIMEOUT_S, max_output=wire.MAX_NOISE)
+    except CommandFailed as error:
+        raise _no_shell(connection) from error
     _, _, said = done.stdout.decode("utf-8", "replace").rpartition("\n=understudy=\n")
     home, python, state, *_ = [*said.split("\n"), "", "", ""]
     if state == "none":
@@ -270,14 +273,18 @@ async def _prepare(connection: Connection, archive: agent_archive.Archive) -> tu
             hint="Take an image with Python.",
         )
     if state not in ("have", "push") or not home.startswith("/") or not python:
-        raise AgentMismatch(
-            f"{connection.machine_id} does not answer as a shell does.",
-            machine_id=connection.machine_id,
-            hint="Its image may force a command on every login.",
-        )
+        raise _no_shell(connection)
     if state == "push":
         await files.put_bytes(connection, f"{home}/.understudy/{archive.name}", archive.data, mode=0o600)
     return home, python
+
+
+def _no_shell(connection: Connection) -> AgentMismatch:
+    return AgentMismatch(
+        f"{connection.machine_id} does not answer as a shell does.",
+        machine_id=connection.machine_id,
+        hint="Its image may force a command on every login, or it floods. Retire it.",
+    )
 
 
 def _quoted(text: str) -> str:
