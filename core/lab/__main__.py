@@ -23,6 +23,7 @@ def options_of(argv: list[str]) -> LabOptions:
     )
     up.add_argument("--home", type=Path, required=True, help="the Understudy home; the lab keeps its state in HOME/lab")
     up.add_argument("--seed", type=int, default=LabOptions.seed, help="which world (only the first time in a home)")
+    up.add_argument("--scale", type=int, default=LabOptions.scale, help="how many times the usual hosts there are")
     up.add_argument("--speed", type=float, default=LabOptions.speed, help="lab seconds per real second")
     up.add_argument("--boot-s", type=float, help="lab seconds from a create call to a running machine")
     up.add_argument(
@@ -38,6 +39,7 @@ def options_of(argv: list[str]) -> LabOptions:
     return LabOptions(
         home=given.home.absolute(),
         seed=given.seed,
+        scale=given.scale,
         speed=given.speed,
         boot_s=given.boot_s,
         pacing=given.pacing == "real",

@@ -183,11 +183,13 @@ def _host(rng: random.Random, number: int, gpu: GpuModel, count: int, lie: str |
     )
 
 
-def catalogue(seed: int) -> dict[int, CloudHost]:
-    """Every host by machine id: honest ones first, then one liar per lie."""
+def catalogue(seed: int, scale: int = 1) -> dict[int, CloudHost]:
+    """Every host by machine id: honest ones first (`scale` times as many as there are by default), then one liar per
+    lie.
+    """
     rng = random.Random(seed)
     wanted: list[tuple[GpuModel, int, str | None]]
-    wanted = [(model(name), count, None) for name, counts in _HONEST for count in counts]
+    wanted = [(model(name), count, None) for name, counts in _HONEST * scale for count in counts]
     wanted += [(model(name), count, lie) for lie, name, count in _LIARS]
     hosts = [_host(rng, number, gpu, count, lie) for number, (gpu, count, lie) in enumerate(wanted)]
     return {host.machine_id: host for host in hosts}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.lab.catalogue import LIES
-from core.lab.machine_faults import MACHINE_FAULTS, ONCE, break_machine, mend_machine, number_of
+from core.lab.machine_faults import MACHINE_FAULTS, ONCE, SILENT, break_machine, mend_machine, number_of
 from core.lab.machines import Machines
 from core.lab.refusal import FaultRefused
 from core.lab.state import Contract, FaultRecord
@@ -103,6 +103,13 @@ class Faults:
     def out_of_stock(self, country: str) -> bool:
         """Whether a zone has nothing to rent."""
         return any(fault.target in (country, EVERYWHERE, *PROVIDERS) for fault in self.active("stockout"))
+
+    def silent_since(self, contract: Contract) -> float | None:
+        """When the provider last heard of a contract's host, where it does not hear it now."""
+        if contract.phase == "offline":
+            return contract.phase_since
+        cut = [f.started_at for f in self._world.state.faults if f.target == str(contract.id) and f.name in SILENT]
+        return min(cut) if cut and contract.phase == "running" else None
 
     def tainted(self) -> frozenset[int]:
         """Contracts whose own rows carry hostile text."""

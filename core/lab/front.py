@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -39,7 +38,7 @@ from core.lab.faults import Faults
 from core.lab.home import LabHome, listen, write_private
 from core.lab.machines import ClockMachines, Machines
 from core.lab.pacing import VAST_MIN_INTERVAL_S, Pacer
-from core.lab.state import Effect
+from core.lab.pump import Pump
 from core.lab.vast import VastFront
 from core.lab.vast_context import VastContext
 from core.lab.world import World
@@ -47,10 +46,8 @@ from core.lab.world import World
 if TYPE_CHECKING:
     from core.lab.host import Host
 
-PUMP_S = 0.05
 PARENT_LOOK_S = 0.25
 SHUTDOWN_GRACE_S = 2
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ class LabOptions:
 
     home: Path
     seed: int = 7
+    scale: int = 1
     speed: float = 1.0
     boot_s: float | None = None
     pacing: bool = True
@@ -90,60 +88,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Pump:
-    """Lets the world's time pass and carries out its effects: one at a time per contract, all contracts at once."""
-
-    def __init__(self, world: World, machines: Machines, home: LabHome) -> None:
-        self._world = world
-        self._machines = machines
-        self._home = home
-        self._busy: dict[int, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            self._wake.clear()
-            self._world.tick()
-            self.save()
-            self._begin()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), PUMP_S)
-
-    def save(self) -> None:
-        """Write the world down if it changed."""
-        if self._world.changed:
-            self._world.changed = False
-            self._home.save(self._world.snapshot())
-
-    def wake(self) -> None:
-        """There may be something to do now."""
-        self._wake.set()
-
-    def _begin(self) -> None:
-        for effect in self._world.state.pending:
-            if effect.contract_id not in self._busy:
-                task = asyncio.create_task(self._carry_out(effect))
-                self._busy[effect.contract_id] = task
-
-    async def _carry_out(self, effect: Effect) -> None:
-        try:
-            await self._machines.carry_out(effect)
-        except (OSError, TimeoutError) as error:
-            _log.warning("%s of machine %s: %s", effect.kind, effect.contract_id, error)
-        finally:
-            self._busy.pop(effect.contract_id, None)
-        if effect in self._world.state.pending:
-            self._world.state.pending.remove(effect)
-        self._world.changed = True
-        self._wake.set()
-
-    async def finish(self) -> None:
-        """Wait for the acts under way, then save."""
-        await asyncio.gather(*self._busy.values(), return_exceptions=True)
-        self.save()
-
-
 class Lab:
     """All of it, wired up; `run` returns when it was told to stop."""
 
@@ -154,7 +98,9 @@ class Lab:
         clock = Clock(speed=options.speed, manual=options.manual_clock)
         boot_s = DEFAULT_BOOT_S if options.boot_s is None else options.boot_s
         jitter = DEFAULT_JITTER if options.boot_s is None else 0.0
-        self.world = World(clock, seed=options.seed, boot_s=boot_s, jitter=jitter, state=self.home.load())
+        self.world = World(
+            clock, seed=options.seed, scale=options.scale, boot_s=boot_s, jitter=jitter, state=self.home.load()
+        )
         self._apps: dict[int, VastFront | Control] = {}
         self._stopping = asyncio.Event()
 
@@ -227,6 +173,7 @@ class Lab:
             "control": urls["control"],
             "endpoints": {"vast": urls["vast"]},
             "isolation": machines.isolation,
+            "isolation_reason": machines.host.isolation_reason if machines.host else "",
         }
         control = Control(self.world, faults, vast, self.identity.token, self._about, self.stop)
         self._apps = {self.identity.ports["control"]: control, self.identity.ports["vast"]: vast}

@@ -43,6 +43,8 @@ MACHINE_FAULTS: dict[str, str] = {
 ONCE = frozenset({"kill", "heal", "service-kill", "preempt", "preempt-silent"})
 _NEED_NO_PROCESS = frozenset({"kill", "preempt", "preempt-silent", "outbid", "heal"})
 _SEVERED = frozenset({"drop", "reset", "link-down"})
+# the provider does not hear the host either
+SILENT = frozenset({"drop", "link-down"})
 NETWORK_FAULTS = _SEVERED | {"latency", "bandwidth"}
 # a host that lies about its network moves a hundredth of what it advertises
 LIAR_NETWORK_SHARE = 0.01
@@ -155,7 +157,7 @@ async def _take(world: World, machines: Machines, contract: Contract, fault: Fau
             raise FaultRefused("A machine rented on demand cannot be outbid.")
         world.outbid(contract, OUTBID_FACTOR)
     elif fault.name == "preempt":
-        notice_s = number_of(fault, "notice_s", 30.0)
+        notice_s = number_of(fault, "notice_s", 30.0) * world.clock.speed
         contract.notice_until = world.clock.now() + notice_s
         world.at(notice_s, "preempt", contract_id=contract.id)
     elif fault.name == "preempt-silent":

@@ -107,20 +107,23 @@ class RealMachines:
     async def _boot(self, contract: Contract, boot: int) -> None:
         world = self._world
         ports = (contract.direct_port, contract.proxy_port) if contract.direct_port else free_ports()
+        spec = machine_spec(world, contract, ports)
         try:
-            booted = await self._host.boot(machine_spec(world, contract, ports), ports=ports)
+            booted = await self._host.boot(spec, ports=ports)
             await end_faults_at_boot(world, self._host, contract)
         except OSError as error:
             contract.boot_error = str(error)
             world.boot_failed(contract, boot)
             return
         remember(contract, booted)
+        if spec.authorized_keys != tuple(contract.keys.values()):
+            await self.set_keys(contract)
         world.changed = True
         world.booted(contract, boot)
 
     async def set_keys(self, contract: Contract) -> None:
-        """Live; existing connections stay."""
-        if contract.boots:
+        """Live; existing connections stay. A machine that has never been up gets its keys when it boots."""
+        if contract.root:
             await self._host.set_keys(str(contract.id), tuple(contract.keys.values()))
 
     async def run(self, contract: Contract, argv: list[str]) -> bytes:

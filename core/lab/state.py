@@ -119,6 +119,7 @@ class WorldState(msgspec.Struct, kw_only=True):
     version: int = 1
     paused: bool = False
     seed: int
+    scale: int = 1
     seq: int
     lab_time: float
     saved_at: float
@@ -130,3 +131,17 @@ class WorldState(msgspec.Struct, kw_only=True):
     queue: list[Event] = []
     faults: list[FaultRecord] = []
     pending: list[Effect] = []
+
+
+def skip_pause(state: WorldState, now: float) -> None:
+    """A lab ended in good order stood still: what was due comes later by as much, and nobody pays for the time."""
+    away_s = now - state.lab_time
+    state.paused = False
+    state.billed_until += away_s
+    for event in state.queue:
+        event.due += away_s
+    for contract in state.contracts.values():
+        contract.ready_at += away_s
+    for fault in state.faults:
+        if fault.ends_at is not None:
+            fault.ends_at += away_s

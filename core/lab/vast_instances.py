@@ -76,7 +76,8 @@ def _page(rows: list[Row], keys: list[tuple[str, bool]], after: str | None, limi
 
 
 def _row(context: VastContext, contract: Contract) -> Row:
-    return instance_row(context.world, contract, context.machines.heartbeat(contract))
+    silent_since = context.faults.silent_since(contract)
+    return instance_row(context.world, contract, context.machines.heartbeat(contract), silent_since)
 
 
 async def list_instances(context: VastContext, request: Request, _match: re.Match[str]) -> Answer:

@@ -32,6 +32,8 @@ _ACTUAL: dict[str, str | None] = {
     "failed": "created",
     "offline": "offline",
 }
+# a silent host is shown as it was last heard
+_PUBLISHED = frozenset({"running", "offline"})
 _STORED_COLUMNS = frozenset(
     [
         "id",
@@ -48,6 +50,8 @@ _STORED_COLUMNS = frozenset(
         "verification",
     ]
 )
+# the provider does not say after how many missing heartbeats; these are the lab's
+UNKNOWN_AFTER_S, OFFLINE_AFTER_S = 5.0, 30.0
 # what a real pull prints, at which share of the boot time
 _PULL = (
     (0.3, "Pulling from {image}"),
@@ -65,9 +69,19 @@ def is_stored(column: str) -> bool:
     return column in _STORED_COLUMNS
 
 
+def _actual_status(world: World, contract: Contract, silent_since: float | None) -> str | None:
+    """A silent host is what it was, then unknown, then offline: the provider learns of it by missing heartbeats."""
+    if silent_since is None:
+        return _ACTUAL[contract.phase]
+    silence_s = world.clock.now() - silent_since
+    if silence_s < UNKNOWN_AFTER_S:
+        return "running"
+    return "unknown" if silence_s < OFFLINE_AFTER_S else "offline"
+
+
 def _status_msg(world: World, contract: Contract) -> str | None:
     phase, image = contract.phase, contract.image
-    if phase == "running":
+    if phase in _PUBLISHED:
         return f"success, running {image}/{'jupyter' if 'jupyter' in contract.runtype else 'ssh'}"
     if phase in ("loading", "booting"):
         total_s = max(0.001, contract.ready_at - contract.phase_since)
@@ -84,8 +98,11 @@ def _status_msg(world: World, contract: Contract) -> str | None:
     return None
 
 
-def instance_row(world: World, contract: Contract, heartbeat: Heartbeat | None) -> Row:
-    """The row of one contract, as list and show give it."""
+def instance_row(world: World, contract: Contract, heartbeat: Heartbeat | None, silent_since: float | None) -> Row:
+    """The row of one contract, as list and show give it.
+
+    `silent_since`: when its host was last heard, if it is silent.
+    """
     now = world.clock.now()
     host = world.hosts[contract.machine_id]
     running = contract.phase == "running"
@@ -101,7 +118,7 @@ def instance_row(world: World, contract: Contract, heartbeat: Heartbeat | None) 
         **_load(world, contract, heartbeat if running else None),
         "id": contract.id,
         "label": contract.label,
-        "actual_status": _ACTUAL[contract.phase],
+        "actual_status": _actual_status(world, contract, silent_since),
         "intended_status": "stopped" if outbid else contract.intended,
         "cur_state": held,
         "next_state": "stopped" if outbid else contract.intended,
@@ -147,7 +164,7 @@ def _connection(contract: Contract) -> Row:
     ssh_port + 1.
     """
     shift = 1 if "jupyter" in contract.runtype else 0
-    direct = contract.direct_port if contract.phase == "running" else 0
+    direct = contract.direct_port if contract.phase in _PUBLISHED else 0
     shown = direct and "direc" in contract.runtype
     published = {"22/tcp": [{"HostIp": ALL_ADDRESSES, "HostPort": str(direct)}]} if shown else None
     return {

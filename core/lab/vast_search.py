@@ -187,34 +187,12 @@ def slice_fields(host: CloudHost, gpus: int) -> Row:
 def host_fields(host: CloudHost, now: float) -> Row:
     """What every row of a host says, rented or not."""
     return {
+        **_gpu_fields(host),
+        **_machine_fields(host),
         "machine_id": host.machine_id,
         "host_id": host.host_id,
         "hosting_type": 1 if host.data_center else 0,
         "resource_type": "gpu",
-        "gpu_name": host.gpu.name,
-        "gpu_arch": "nvidia",
-        "gpu_ram": host.gpu.vram_mib,
-        "gpu_mem_bw": host.gpu.bandwidth_gb_s,
-        "gpu_max_power": host.gpu.power_limit_w,
-        "gpu_max_temp": 90.0,
-        "gpu_display_active": False,
-        "compute_cap": host.gpu.compute_cap,
-        "bw_nvlink": 600.0 if "SXM" in host.gpu.name and host.gpu_count > 1 else 0.0,
-        "cpu_name": host.cpu_name,
-        "cpu_arch": "amd64",
-        "cpu_cores": host.cpu_cores,
-        "cpu_ghz": host.cpu_ghz,
-        "cpu_ram": host.ram_mib,
-        "has_avx": 1,
-        "mobo_name": host.board,
-        "disk_name": "nvme",
-        "disk_bw": host.disk_mb_s,
-        "inet_up": host.inet_up_mbit,
-        "inet_down": host.inet_down_mbit,
-        "inet_up_cost": host.usd_per_gb_moved,
-        "inet_down_cost": host.usd_per_gb_moved,
-        "internet_up_cost_per_tb": host.usd_per_gb_moved * 1000,
-        "internet_down_cost_per_tb": host.usd_per_gb_moved * 1000,
         "storage_cost": host.storage_usd_per_gb_month,
         "reliability": host.reliability,
         "reliability2": host.reliability,
@@ -244,4 +222,38 @@ def host_fields(host: CloudHost, now: float) -> Row:
         "logo": "",
         "webpage": None,
         "rn": 1,
+    }
+
+
+def _gpu_fields(host: CloudHost) -> Row:
+    return {
+        "gpu_name": host.gpu.name,
+        "gpu_arch": "nvidia",
+        "gpu_ram": host.gpu.vram_mib,
+        "gpu_mem_bw": host.gpu.bandwidth_gb_s,
+        "gpu_max_power": host.gpu.power_limit_w,
+        "gpu_max_temp": 90.0,
+        "gpu_display_active": False,
+        "compute_cap": host.gpu.compute_cap,
+        "bw_nvlink": 600.0 if "SXM" in host.gpu.name and host.gpu_count > 1 else 0.0,
+    }
+
+
+def _machine_fields(host: CloudHost) -> Row:
+    return {
+        "cpu_name": host.cpu_name,
+        "cpu_arch": "amd64",
+        "cpu_cores": host.cpu_cores,
+        "cpu_ghz": host.cpu_ghz,
+        "cpu_ram": host.ram_mib,
+        "has_avx": 1,
+        "mobo_name": host.board,
+        "disk_name": "nvme",
+        "disk_bw": host.disk_mb_s,
+        "inet_up": host.inet_up_mbit,
+        "inet_down": host.inet_down_mbit,
+        "inet_up_cost": host.usd_per_gb_moved,
+        "inet_down_cost": host.usd_per_gb_moved,
+        "internet_up_cost_per_tb": host.usd_per_gb_moved * 1000,
+        "internet_down_cost_per_tb": host.usd_per_gb_moved * 1000,
     }

@@ -17,7 +17,7 @@ from core.lab.catalogue import CloudHost, catalogue
 from core.lab.clock import Clock
 from core.lab.contracts import HOLDS_GPUS, NEXT, Order, Refused, record
 from core.lab.market import MARKET_STEP_S, RENTERS_STEP_S, move_prices, move_renters, opening
-from core.lab.state import Account, Contract, Effect, Event, WorldState
+from core.lab.state import Account, Contract, Effect, Event, WorldState, skip_pause
 
 # shares of the time from the start to running: when the image pull begins, and when the container is made
 _PULL_AT, _BOOT_AT = 0.15, 0.8
@@ -35,7 +35,14 @@ class World:
     """
 
     def __init__(
-        self, clock: Clock, *, seed: int, boot_s: float, jitter: float = 0.0, state: WorldState | None = None
+        self,
+        clock: Clock,
+        *,
+        seed: int,
+        boot_s: float,
+        jitter: float = 0.0,
+        scale: int = 1,
+        state: WorldState | None = None,
     ) -> None:
         self.clock = clock
         self.boot_s = boot_s
@@ -45,8 +52,8 @@ class World:
             clock.resume(state.lab_time, state.saved_at)
             if state.paused:
                 skip_pause(state, clock.now())
-        self.hosts: dict[int, CloudHost] = catalogue(state.seed if state else seed)
-        self.state = state or self._first_day(seed)
+        self.hosts: dict[int, CloudHost] = catalogue(*((state.seed, state.scale) if state else (seed, scale)))
+        self.state = state or self._first_day(seed, scale)
         # a restarted world need not repeat the same dice, only a fresh one must
         self.rng = random.Random(self.state.seed + self.state.seq)
         self.changed = True
@@ -55,10 +62,11 @@ class World:
         self.on_fault_end: Callable[[int], None] = lambda _fault_id: None
         self._refresh_offers()
 
-    def _first_day(self, seed: int) -> WorldState:
+    def _first_day(self, seed: int, scale: int) -> WorldState:
         now = self.clock.now()
         state = WorldState(
             seed=seed,
+            scale=scale,
             seq=31_000_000,
             lab_time=now,
             saved_at=now,
@@ -367,17 +375,3 @@ class World:
             and (c.destroyed_at is None or (lag_s > 0 and c.destroyed_at > then))
         ]
         return sorted(shown, key=lambda c: c.id)
-
-
-def skip_pause(state: WorldState, now: float) -> None:
-    """A lab ended in good order stood still: what was due comes later by as much, and nobody pays for the time."""
-    away_s = now - state.lab_time
-    state.paused = False
-    state.billed_until += away_s
-    for event in state.queue:
-        event.due += away_s
-    for contract in state.contracts.values():
-        contract.ready_at += away_s
-    for fault in state.faults:
-        if fault.ends_at is not None:
-            fault.ends_at += away_s

@@ -114,10 +114,12 @@ def test_an_outside_kill_of_the_pid_is_noticed(lab: RunningLab, machine: int) ->
 def test_power_off_is_silence(lab: RunningLab, shell: Shell, machine: int) -> None:
     row = lab.wait_running(machine)
     assert lab.fault("kill", machine=str(machine), options={"power_off": "yes"}).status_code == 200
-    assert (lab.row(machine) or {})["actual_status"] == "offline"
+    assert (lab.row(machine) or {})["actual_status"] == "running"
+    assert lab.machine(machine)["state"] == "gone"
     answer = shell.run(row, "true")
     assert answer.returncode == 255
     assert "refused" not in answer.stderr
+    wait_until(lambda: (lab.row(machine) or {})["actual_status"] == "unknown")
 
 
 def test_hang_answers_nobody_until_healed(lab: RunningLab, shell: Shell, machine: int) -> None:

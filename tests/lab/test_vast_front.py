@@ -333,6 +333,19 @@ def test_change_bid_and_the_outbid_rule(lab: RunningLab) -> None:
     assert lab.vast("PUT", f"/api/v0/instances/bid_price/{on_demand}/", {"price": 1}).status_code == 400
 
 
+def test_a_silent_host_is_running_then_unknown_then_offline(lab: RunningLab) -> None:
+    contract = running(lab)
+    assert lab.fault("kill", machine=str(contract), options={"power_off": 1}).status_code == 200
+    seen = []
+    for _ in range(8):
+        seen.append((lab.row(contract) or {})["actual_status"])
+        lab.advance(5.0)
+    assert list(dict.fromkeys(seen)) == ["running", "unknown", "offline"]
+    assert lab.fault("heal", machine=str(contract)).status_code == 200
+    boot(lab)
+    assert (lab.row(contract) or {})["actual_status"] == "running"
+
+
 def test_balance_falls(lab: RunningLab) -> None:
     before = lab.vast("GET", "/api/v0/users/current/").json()["credit"]
     running(lab)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.lab.catalogue import LIES, catalogue
 from core.lab.clock import Clock
@@ -13,10 +15,11 @@ from core.lab.contracts import Order, Refused
 from core.lab.gpus import MODELS
 from core.lab.home import LabHome, LabRunning
 from core.lab.state import Contract, WorldState
-from core.lab.world import KEEP_DESTROYED_S, World
+from core.lab.world import KEEP_DESTROYED_S, OPENING_CREDIT_USD, World
 
 START = 1_790_000_000.0
 BOOT_S = 10.0
+VERBS = ("rent", "rent", "advance", "stop", "start", "destroy", "preempt", "die", "reboot")
 
 
 def make(seed: int = 3) -> World:
@@ -296,3 +299,41 @@ def test_clock_speed_and_resume() -> None:
         fast.advance(-1)
     with pytest.raises(ValueError, match="above zero"):
         Clock(speed=0)
+
+
+def test_scale_multiplies_the_honest_hosts_only() -> None:
+    small, large = catalogue(3), catalogue(3, scale=3)
+    liars = sum(host.lie is not None for host in small.values())
+    assert len(large) == 3 * (len(small) - liars) + liars
+    assert len(large) == len({host.machine_id for host in large.values()})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 7), st.floats(0.5, 120.0)), max_size=30),
+    st.integers(0, 5),
+)
+def test_whatever_happens_gpus_money_and_contracts_add_up(acts: list[tuple[str, int, float]], seed: int) -> None:
+    world = make(seed)
+    made: list[Contract] = []
+    for verb, which, amount in acts:
+        contract = made[which % len(made)] if made else None
+        if verb == "rent":
+            made.append(rent(world, bid=amount / 10 if which % 2 else None))
+        elif verb == "advance":
+            advance(world, amount, step=7.0)
+        elif contract is not None and contract.destroyed_at is None:
+            {
+                "stop": world.stop,
+                "start": world.start,
+                "destroy": world.destroy,
+                "preempt": world.preempt,
+                "die": lambda c: world.move(c, "die"),
+                "reboot": lambda c: world.move(c, "reboot"),
+            }[verb](contract)
+        for machine_id in world.state.market:
+            assert world.free_gpus(machine_id) >= 0
+    everything = [*world.state.history, *world.state.contracts.values()]
+    assert {c.id for c in made} == {each.id for each in everything}
+    billed = sum(each.billed_usd for each in everything)
+    assert billed == pytest.approx(OPENING_CREDIT_USD - world.state.account.credit_usd, abs=1e-4)
