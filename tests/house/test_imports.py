@@ -18,7 +18,8 @@ PYTHON_OF_THE_MACHINE = (3, 8)
 _ASK = """
 import json, sys
 {code}
-print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}} | {{n for n in sys.modules if n.startswith("core.")}})))
+packages = {{name.partition(".")[0] for name in sys.modules}}
+print(json.dumps(sorted(packages | {{name for name in sys.modules if name.startswith("core.")}})))
 """
 
 

@@ -1,4 +1,4 @@
-"""The tree that the house tests read: every file of ours, parsed once. One rule: what is measured is what is shipped."""
+"""The tree that the house tests read: every file of ours, parsed once. One rule: what is read is what is shipped."""
 
 from __future__ import annotations
 
