@@ -64,10 +64,11 @@ class Shown:
         """One `gpu` line of the state file; keys are nvidia-smi's field names, values without units."""
         card, bus = self.card, f"00000000:{index + 1:02X}:00.0"
         is_idle = self.pstate == "P8" or self.idle_s >= IDLE_AFTER_S
+        name = " ".join(card.name.split())  # a hostile one must not break the line
         percent = round(self.utilization * 100)
         heat = max(0.0, self.temperature_c - 50.0)
         fields = {
-            "index": index, "name": card.name, "uuid": card.uuid, "pci.bus_id": bus, "pci.bus": f"0x{index + 1:02X}",
+            "index": index, "name": name, "uuid": card.uuid, "pci.bus_id": bus, "pci.bus": f"0x{index + 1:02X}",
             "pstate": self.pstate, "temperature.gpu": round(self.temperature_c),
             "fan.speed": "[N/A]" if card.data_center else min(100, round(30 + heat * 2)),
             "utilization.gpu": percent, "utilization.memory": min(100, round(percent * 0.6)),

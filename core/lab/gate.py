@@ -287,8 +287,8 @@ class Gate:
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer one request; an `OSError` becomes its sentence."""
-        op, key = request["op"], str(request.get("key", ""))
         try:
+            op, key = request["op"], str(request.get("key", ""))
             if op == "hello":
                 return {"pid": os.getpid(), "ports": {k: list(p.address) for k, p in self.ports.items()}}
             if op == "open":
@@ -303,6 +303,8 @@ class Gate:
                 self._change(self.ports[key], request)
         except OSError as error:
             return {"error": str(error)}
+        except (KeyError, TypeError, ValueError) as error:  # a bad request must not cost everyone's connections
+            return {"error": f"the gate does not understand this request: {error!r}"}
         port = self.ports[key]
         return {"address": list(port.address), "connections": len(port.live) // 2, "fault": port.fault}
 

@@ -116,6 +116,8 @@ class Host:
         self._hello["pid"] = 0
         for machine_id in list(self._booted):
             await self._died(machine_id)
+        with contextlib.suppress(OSError):  # the next request tries again
+            await self._raise_keeper()
 
     async def _ask_keeper(self, op: str, **fields: Any) -> dict[str, Any]:
         """As the link's request; a keeper that is gone is started again once."""

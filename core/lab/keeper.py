@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import select
 import selectors
@@ -28,6 +29,8 @@ from core.lab import linuxns as ns
 from core.lab import machine, rootfs
 from core.lab.meter import Card, Meter, Metered
 from core.lab.processes import all_stats, descendants, is_alive, kill_tree, read_stat, send, signal_tree
+
+log = logging.getLogger(__name__)
 
 WARM = (asyncssh.scp, asyncssh.sftp, ed25519)
 PROTOCOL = 1  # raised when a front of another version could not talk to this keeper
@@ -104,11 +107,13 @@ class Keeper:
         self.meter = Meter()
         self.watchers: set[socket.socket] = set()
         self.isolation, self.user_namespace, self.reason = rootfs.probe()
-        self._kill_strays()
+        self._kill_strays(f"{home}/machines")
 
-    def _kill_strays(self) -> None:
-        """Daemons of a killed keeper: without pid namespaces they outlive their init. Known by where they work."""
-        mark = b"\0WORKSPACE=" + os.fsencode(self.home / "machines") + b"/"
+    @staticmethod
+    def _kill_strays(place: str) -> None:
+        """Without pid namespaces, daemons of a killed keeper, and what the lab itself ran inside, can outlive their
+        machine. They are known by where they work."""
+        mark = b"\0WORKSPACE=" + os.fsencode(place) + b"/"
         for stat in all_stats():
             try:
                 environ = Path(f"/proc/{stat.pid}/environ").read_bytes()
@@ -140,6 +145,8 @@ class Keeper:
                     return {"error": f"the keeper knows no request {unknown!r}"}
         except OSError as error:
             return {"error": str(error)}
+        except (KeyError, TypeError, ValueError) as error:  # a bad request must not cost the machines their lives
+            return {"error": f"the keeper does not understand this request: {error!r}"}
 
     def _hello(self) -> Answer:
         return {
@@ -270,6 +277,8 @@ class Keeper:
     def _gone(self, alive: Alive) -> None:
         del self.machines[alive.id]
         self.meter.remove(alive.id)
+        if alive.plan.isolation == "plain":
+            self._kill_strays(alive.plan.root)
         if alive.ending:
             return
         for watcher in list(self.watchers):
@@ -313,7 +322,10 @@ class Loop:
             return None
         now = time.monotonic()
         if now >= self.next_reading_s:
-            self.keeper.meter.read(now)
+            try:
+                self.keeper.meter.read(now)
+            except (OSError, ValueError):  # one bad reading must not cost the machines their lives
+                log.exception("a reading of the machines failed")
             self.next_reading_s = max(self.next_reading_s + METER_EVERY_S, now)
         return max(0.0, self.next_reading_s - time.monotonic())
 

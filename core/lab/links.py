@@ -19,6 +19,7 @@ from typing import Any
 START_LIMIT_S = 30.0  # importing asyncssh takes 0.2 s alone and many times that on a busy machine
 START_POLL_S = 0.02
 END_LIMIT_S = 10.0
+DATAGRAM_BYTES = 1 << 17  # below net.core.wmem_default (212,992), the limit of one Unix datagram
 PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "LAB_ISOLATION", "SUDO_UID", "SUDO_GID")
 
 Answer = dict[str, Any]
@@ -31,13 +32,16 @@ class NoAnswer(ConnectionError):
 def scrubbed_environment() -> dict[str, str]:
     """For processes whose environment a lab machine could read: no key or token of the operator is in it."""
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {**kept, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+    places = [str(Path(__file__).resolve().parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    path = os.pathsep.join(dict.fromkeys(place for place in places if place))
+    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def spawn(module: str, directory: Path, socket_name: str, *, with_parent: bool) -> int:
     """Start `python -m module SOCKET` in a session of its own, its words in a log file beside the socket; its pid.
     From the calling thread: with_parent ties it to that thread (PDEATHSIG)."""
-    argv = [sys.executable, "-m", module, str(directory / socket_name)]
+    # -P: the directory that the operator happens to stand in is neither searched for code nor shown to machines
+    argv = [sys.executable, "-P", "-m", module, str(directory / socket_name)]
     if with_parent:
         argv += ["--with-parent", str(os.getpid())]
     log = str(directory / f"{socket_name.removesuffix('.sock')}.log")
@@ -112,8 +116,11 @@ class KeeperLink:
         return data
 
     async def _exchange(self, loop: asyncio.AbstractEventLoop, line: socket.socket, op: str, fields: Answer) -> Answer:
+        message = json.dumps({"op": op, **fields}).encode()
+        if len(message) > DATAGRAM_BYTES:
+            raise OSError(f"{len(message)} bytes of environment and start command are more than a machine takes")
         try:
-            await loop.sock_sendall(line, json.dumps({"op": op, **fields}).encode())
+            await loop.sock_sendall(line, message)
             data = await loop.sock_recv(line, 1 << 18)
         except OSError as error:
             raise NoAnswer("the lab's keeper is gone") from error

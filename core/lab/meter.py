@@ -58,6 +58,7 @@ class Metered:
 class Known:
     """What was learnt once about one process (pid and start time), and its counters at the last reading."""
 
+    command: str
     inner: int
     environ: dict[str, str]
     command_line: str
@@ -98,6 +99,11 @@ def _busy_s(stat: Stat) -> float:
     return (stat.own_ticks + stat.reaped_ticks) / TICKS_PER_S + waited_s
 
 
+def is_number(text: str) -> bool:
+    """At most nine plain digits: what a machine's programs write is anything at all."""
+    return 0 < len(text) < 10 and text.isascii() and text.isdigit()
+
+
 def _printable(text: str) -> str:
     """A process may call itself anything; the state file has one line per process."""
     return "".join(c if c.isprintable() else "?" for c in text)
@@ -110,11 +116,11 @@ def visible_gpus(environ: dict[str, str], count: int) -> tuple[int, ...]:
     if text is not None:
         indices = []
         for part in text.split(","):  # as CUDA does: everything after the first bad index is invisible
-            if not part.strip().isdigit() or int(part) >= count:
+            if not is_number(part.strip()) or int(part) >= count:
                 break
             indices.append(int(part))
     rank = environ.get("LOCAL_RANK", "")
-    if rank.isdigit():
+    if is_number(rank):
         return tuple(indices[int(rank) : int(rank) + 1])
     return tuple(indices if text is not None else indices[:1])
 
@@ -180,7 +186,10 @@ class Meter:
         known = {}
         for stat in tree:
             key = (stat.pid, stat.started_ticks)
-            known[key] = metered.known.get(key) or Known(inner_pid(stat.pid), _environ(stat.pid), _command(stat))
+            about = metered.known.get(key)
+            if about is None or about.command != stat.command:  # new, or another program since (exec)
+                about = Known(stat.command, inner_pid(stat.pid), _environ(stat.pid), _command(stat))
+            known[key] = about
         metered.known = known
         found: dict[int, tuple[Known, int]] = {}
         part_of: dict[int, int] = {}
@@ -216,8 +225,8 @@ class Meter:
         if is_part or stat.command in LAUNCHERS:
             return None
         asked = about.environ.get("LAB_VRAM_MIB", "")
-        if asked.isdigit():
-            return int(asked[:9])
+        if is_number(asked):
+            return int(asked)
         age_s = now_s - stat.started_ticks / TICKS_PER_S  # both count from boot on Linux
         if not about.has_torch and about.looks < len(TORCH_LOOKS_S) and age_s >= TORCH_LOOKS_S[about.looks]:
             about.looks += 1
@@ -285,9 +294,9 @@ def _vram_files(root: Path) -> dict[int, int]:
         return found
     try:
         for name in os.listdir(where):  # noqa: PTH208 - by descriptor, so that no link is followed
-            text = _small_file(where, name) if name.isdigit() else ""
-            if text.isdigit():
-                found[int(name)] = int(text[:9])
+            text = _small_file(where, name) if is_number(name) else ""
+            if is_number(text):
+                found[int(name)] = int(text)
     finally:
         os.close(where)
     return found

@@ -35,7 +35,11 @@ class Layout:
 def python_directories() -> tuple[str, ...]:
     """Where the interpreter that runs the machine's server lives; it imports lazily, so these must stay visible.
     Raises OSError with a sentence when one cannot be read."""
-    found = {str(Path(p).resolve()) for p in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix}
+    own = str(Path(__file__).resolve().parents[2])
+    libraries = [path for path in sys.path if path not in ("", own) and Path(path).is_dir()]
+    found = {sys.prefix, sys.base_prefix, *libraries}
+    found |= {str(Path(path).resolve()) for path in found}
+    found = {path for path in found if not any(Path(other) in Path(path).parents for other in found)}
     for path in sorted(found):
         if not os.access(path, os.R_OK | os.X_OK):
             raise OSError(f"Python at {path} is not readable for this user")

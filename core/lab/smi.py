@@ -2,9 +2,9 @@
 
 One rule: it only formats; the figures come from the meter's state file.
 
-Runs as `python -I -S smi.pyc` with nothing imported but sys, os.path and time (a built-in), because it starts once a call.
-Formats, field names, sentences and exit codes are those of drivers 555 to 590; what it prints is simulated and is
-labelled so by its reader.
+Runs as `python -I -S smi.pyc` with nothing imported but sys, os.path and time, because it starts once a call. Formats,
+field names, sentences and exit codes are those of drivers 555 to 590; what it prints is simulated and is labelled so by
+its reader.
 """
 
 from __future__ import annotations

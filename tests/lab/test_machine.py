@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from core.lab import processes, rootfs
 from core.lab.host import Host
+from core.lab.links import KeeperLink
 from tests.lab.machine_rig import Rig, eventually, lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -331,3 +332,36 @@ async def test_a_killed_gate_comes_back_with_the_same_ports() -> None:
                 break
             await asyncio.sleep(0.1)
         assert await answers()
+
+
+async def test_a_bad_request_costs_no_machine_its_life(rig: Rig) -> None:
+    booted = await rig.host.boot(rig.spec("robust"))
+    link = KeeperLink(rig.directory / "lab")
+    await link.open()
+    for op, fields in (
+        ("nonsense", {}),
+        ("boot", {"id": "x"}),
+        ("signal", {"id": "robust", "to": "tree", "signal": "?"}),
+    ):
+        with pytest.raises(OSError, match=r"knows no request|does not understand"):
+            await link.request(op, **fields)
+    link.close()
+    with pytest.raises(OSError, match="more than a machine takes"):
+        await rig.host.boot(rig.spec("big", onstart="#" * 200_000))
+    assert (await rig.ssh(booted, "echo alive")).text == "alive"
+    await rig.host.destroy("robust")
+    await rig.host.destroy("big")
+
+
+async def test_what_the_lab_ran_inside_ends_with_the_machine(rig: Rig) -> None:
+    booted = await rig.host.boot(rig.spec("stray"))
+    beat = booted.workspace_root / "beat"
+    command = "(while :; do date +%s%N > $WORKSPACE/beat; sleep 0.05; done) </dev/null >/dev/null 2>&1 &"
+    assert (await rig.host.run("stray", ["sh", "-c", command], timeout_s=20))[0] == 0
+    await eventually(beat.exists)
+    os.kill(booted.pid, signal.SIGKILL)
+    assert await next_death(rig) == "stray"
+    last = beat.read_text()
+    await asyncio.sleep(0.3)
+    assert beat.read_text() == last
+    await rig.host.destroy("stray")
