@@ -164,7 +164,7 @@ pass_session = click.make_pass_decorator(Session)
 
 
 class Duration(click.ParamType[float]):
-    """`45s`, `30m`, `8h`, `2d`, or together: `1d12h`. Seconds."""
+    """`45s`, `30m`, `8h`, `2d`, or together: `1d12h`; a bare number is seconds. Seconds."""
 
     name = "duration"
     _SECONDS: ClassVar = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -172,6 +172,8 @@ class Duration(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
+        if str(value).strip().replace(".", "", 1).isdigit():
+            return float(value)
         total, digits = 0.0, ""
         for letter in str(value).strip().lower():
             if letter.isdigit() or letter == ".":
