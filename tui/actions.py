@@ -176,7 +176,7 @@ ACTIONS: tuple[Action, ...] = (
         "destroy",
         verb="down",
         dangerous=True,
-        rank=50,
+        rank=38,
         aliases=("down",),
     ),
     _a(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HELP_COLUMNS = (
     *ACTION_COLUMNS[:2],
     Column("help", "", 24, flex=2),
-    Column("verb", "COMMAND LINE", 16, priority=1, flex=1),
+    Column("verb", "UNDERSTUDY", 16, priority=1, flex=1),
 )
 
 
@@ -58,7 +58,6 @@ class Help(Sheet[None]):
     def card(self) -> ComposeResult:
         """The search line and the table."""
         yield Line(placeholder="type to search all keys and commands", id="search")
-        yield Text([()])
         yield Table(HELP_COLUMNS, Choices([]), id="list")
         yield Text([(("rebind any of them by its name in [keys] of config.toml; esc closes", "muted"),)])
 
@@ -72,8 +71,7 @@ class Help(Sheet[None]):
         choices = []
         for action in listed(console.registry.actions, self._places, words):
             choice = action_choice(action)
-            verb = f"understudy {action.verb}" if action.verb else ""
-            choices.append(type(choice)(choice.key, (*choice.cells, (verb, "accent", ""))))
+            choices.append(choice._replace(cells=(*choice.cells, (action.verb, "accent", ""))))
         table = self.query_one(Table)
         table.placeholder = [[("no key and no command has these words", "muted")]]
         table.set_source(Choices(choices))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from textual import on
 from textual.app import ComposeResult
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from tui.app import Console
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """One line of a menu."""
 
     key: str
@@ -81,7 +79,7 @@ class Menu(Sheet[str]):
         self.dismiss(str(message.key))
 
 
-ACTION_COLUMNS = (Column("key", "KEY", 6), Column("what", "ACTION", 16), Column("help", "", 20, flex=1))
+ACTION_COLUMNS = (Column("key", "KEY", 6), Column("what", "ACTION", 13), Column("help", "", 20, flex=1))
 
 
 def action_choice(action: Action) -> Choice:

@@ -8,6 +8,7 @@ from textual.binding import BindingType
 
 from tui.actions import LIST
 from tui.bindings import bindings
+from tui.widgets.styles import PlainScrollBar
 from tui.widgets.vtable import VTable
 
 
@@ -15,3 +16,9 @@ class Table(VTable):
     """A table that listens to the keys of lists."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(LIST)
+
+    def on_mount(self) -> None:
+        """Keep to the character set of the console it is in."""
+        self.ascii_only = self.ascii_only or bool(getattr(self.app, "ascii_only", False))
+        if self.ascii_only:
+            self.vertical_scrollbar.renderer = PlainScrollBar  # type: ignore[misc]

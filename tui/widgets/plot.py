@@ -226,7 +226,7 @@ class Plot(Painted):
     def _draw(self, width: int, height: int) -> list[list[Span]]:
         span = ranges(self.series, self.low, self.high)
         if span is None or width < 12 or height < 4:
-            text = clip(self.placeholder, max(0, width - 1))
+            text = clip(self.placeholder if span is None else "no room for the curve", max(0, width - 1))
             return [[(pad(text, width, "^"), "muted")] if y == height // 2 else [] for y in range(height)]
         rows = height - 2
         labels = [""] * rows

@@ -7,11 +7,12 @@ theme gives each role as the variable ``role-NAME``, a colour and attribute word
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color, ColorParseError
+from textual.scrollbar import ScrollBarRender
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -77,6 +78,13 @@ class Themed(Widget):
         """The theme or a class changed: forget the styles."""
         self._known_palette = None
         super().notify_style_update()
+
+
+class PlainScrollBar(ScrollBarRender):
+    """A scroll bar in whole cells, for terminals without block characters."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
 
 
 class Painted(Themed):

@@ -62,6 +62,10 @@ class Timeline(Painted):
         del container, viewport, width
         return self._height(self._stages)
 
+    @property
+    def _ellipsis(self) -> str:
+        return "~" if self.ascii_only else "…"
+
     @staticmethod
     def _height(stages: Sequence[Stage]) -> int:
         return max(1, len(stages) + sum(1 for stage in stages if stage.state == "failed" and stage.detail))
@@ -82,7 +86,7 @@ class Timeline(Painted):
             row += 1
             if stage.state == "failed" and stage.detail:
                 if row == y:
-                    yield "    " + clip(stage.detail, max(0, width - 5)), "bad"
+                    yield "    " + clip(stage.detail, max(0, width - 5), ellipsis=self._ellipsis), "bad"
                     return
                 row += 1
 
@@ -96,13 +100,13 @@ class Timeline(Painted):
             glyph = {"waiting": ".", "running": "~", "done": "*", "failed": "x"}[stage.state]
         role = ROLES[stage.state]
         yield f" {glyph} ", role
-        yield pad(stage.name, name_width) + " ", "muted" if stage.state == "waiting" else ""
+        yield pad(stage.name, name_width, ellipsis=self._ellipsis) + " ", "muted" if stage.state == "waiting" else ""
         yield from self._bar(stage, bar_width, role)
         again = f"x{stage.attempt}" if stage.attempt > 1 else ""
         yield pad(seconds(stage.took_s), 8, ">"), ""
         yield pad(again, 2), "warn"
         if detail_width and stage.state != "failed":
-            yield " " + clip(stage.detail, detail_width - 2), "muted"
+            yield " " + clip(stage.detail, detail_width - 2, ellipsis=self._ellipsis), "muted"
 
     def _bar(self, stage: Stage, width: int, role: str) -> Iterable[Span]:
         ends = [(one.start_s or 0.0) + (one.took_s or 0.0) for one in self._stages if one.start_s is not None]
