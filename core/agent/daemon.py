@@ -26,7 +26,7 @@ from core.agent.report import Reporter
 PERIOD_S = 1.0
 ALONE_S = 24 * 3600.0
 FIRST_GPU_ANSWER_S = 4.0  # a hello waits so long for the driver
-DEADLINE_CHECK_S = 5.0
+DEADLINE_CHECK_S = 1.0
 MAX_CLIENTS = 4
 
 

@@ -143,6 +143,6 @@ class Gpus:
         index_of = {row[1]: int(str(row[0])) for row in snapshot.rows}
         for fields in apps:
             if len(fields) >= 4 and fields[0].isdigit():
-                name = ",".join(fields[1:-2]).rpartition("/")[2]
-                snapshot.apps.append((int(fields[0]), name, smi.number(fields[-2]), index_of.get(fields[-1])))
+                name = ",".join(fields[1:-2]).rpartition("/")[2][: smi.MAX_NAME]
+                snapshot.apps.append((int(fields[0][:10]), name, smi.number(fields[-2]), index_of.get(fields[-1])))
         self._latest = snapshot

@@ -14,6 +14,7 @@ import subprocess
 PERIOD_MS = 1000
 PAUSE_S = 0.15
 MAX_LINE = 4096
+MAX_NAME = 80
 MAX_ROWS = 256
 GPU_FIELDS = (
     "index,uuid,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw,power.limit,"
@@ -121,7 +122,7 @@ def gpu_row(fields: list[str]) -> tuple[list[object], str | None] | None:
     """One GPU in the order of report.GPU_FIELDS and what is wrong with it; None for a line that is no row."""
     if len(fields) < 12 or not fields[0].isdigit():
         return None
-    row: list[object] = [int(fields[0]), fields[1], fields[2]]
+    row: list[object] = [int(fields[0][:4]), fields[1][:MAX_NAME], fields[2][:MAX_NAME]]
     row += [number(text) for text in fields[3:11]]
     row.append(fields[11] if re.match(r"P\d+$", fields[11]) else None)
     broken = any(text.startswith(("ERR", "[Unknown Error", "[GPU is lost")) for text in fields[3:11])

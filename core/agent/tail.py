@@ -12,6 +12,7 @@ MAX_LINES = 500
 MAX_LINE = 2000  # characters
 MAX_BYTES = 64 * 1024
 PROGRESS_BYTES = 4096
+MAX_STEP = 2**52
 MAX_ENTRIES = 2000  # directory entries looked at
 
 
@@ -56,7 +57,7 @@ def progress(workspace: str) -> list[object] | None:
     for line in lines[:-3:-1]:  # the last one may be half written
         try:
             value = json.loads(line.decode("utf-8"))
-            step = int(value["step"])
+            step = max(-MAX_STEP, min(MAX_STEP, int(value["step"])))
             age_s = max(0.0, time.time() - os.stat(path).st_mtime)
         except (ValueError, KeyError, TypeError, OverflowError, OSError):
             continue
@@ -71,4 +72,4 @@ def _number(value: object) -> float | None:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_STEP else None

@@ -224,7 +224,12 @@ class Vast:
     async def _all_pages(self) -> tuple[list[Any], int | None]:
         """(rows of all pages by rising id, how many there are according to the last page)."""
         rows: list[Any] = []
-        params = {"limit": str(PAGE), "order_by": '[{"col":"id","dir":"asc"}]'}
+        params = {
+            "limit": str(PAGE),
+            "order_by": '[{"col":"id","dir":"asc"}]',
+            "select_filters": "{}",
+            "select_cols": '["*"]',
+        }
         seen: set[str] = set()
         for _ in range(MAX_PAGES):
             answer = await self._http.call(LIST, "/api/v1/instances/", params=params)

@@ -52,7 +52,10 @@ T = TypeVar("T")
 
 
 class AgentOrders(msgspec.Struct, frozen=True, kw_only=True):
-    """What a channel asks for when it opens; `workspace` None leaves the machine's own $WORKSPACE."""
+    """What a channel asks for when it opens; `workspace` None leaves the machine's own $WORKSPACE.
+
+    It counts for the daemon that this channel starts; one that runs already keeps what it has.
+    """
 
     workspace: str | None = None
 

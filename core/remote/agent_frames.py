@@ -134,10 +134,10 @@ def _clean_gpu(gpu: GpuReading) -> None:
     msgspec.structs.force_setattr(gpu, "name", clean(gpu.name, MAX_NAME))
 
 
-def _progress(said: Progress, at: float) -> Progress:
-    """The machine sends an age; we keep the time by our clock."""
+def _progress(said: Progress, at: float) -> Progress | None:
+    """The machine sends an age; we keep our time. Nonsense from a workload is no progress, and no breach."""
     if not -MAX_INT < said.step < MAX_INT or (said.steps is not None and not 0 <= said.steps < MAX_INT):
-        raise FrameError("progress that cannot be")
+        return None
     age_s = min(max(0.0, said.at), at) if math.isfinite(said.at) else 0.0
     return Progress(at=at - age_s, step=said.step, loss=said.loss, steps=said.steps)
 

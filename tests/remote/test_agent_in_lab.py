@@ -24,6 +24,8 @@ from tests.lab.running_lab import RunningLab
 class Rented:
     lab: RunningLab
     provider_id: str
+    own_key: str
+    end: tuple[str, str]
     addresses: list[Address]
     identity: Path
     known_hosts: Path
@@ -59,7 +61,10 @@ async def _rent(lab: RunningLab, folder: Path) -> Rented:
     finally:
         await vast.close()
     addresses = [Address(a.host, a.port, a.user) for a in machine.addresses]
-    return Rented(lab, rented.provider_id, addresses, identity, folder / "ssh" / "known_hosts")
+    end = vast.self_destruct(rented.provider_id)
+    return Rented(
+        lab, rented.provider_id, rented.own_key or "", end, addresses, identity, folder / "ssh" / "known_hosts"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +162,13 @@ async def test_a_cut_line_is_unreachable_and_the_daemon_is_found_again(machine: 
     assert back.hello.pid == pid
     await back.close()
     await again.close()
+
+
+async def test_at_its_deadline_the_machine_ends_itself_by_its_own_key(machine: Rented, connection: Connection) -> None:
+    channel = await _open(connection)
+    method, url = machine.end
+    await channel.set_deadline(0.5, method, url, machine.own_key)
+    await channel.close()
+    while await asyncio.to_thread(machine.lab.row, int(machine.provider_id)) is not None:
+        await asyncio.sleep(0.1)
+    await connection.closed()
