@@ -71,7 +71,7 @@ class Stage:
             self.console.pulse()
             self.console.tick()
             panel = self.console.panel
-            if panel is not None:
+            if panel is not None and panel.is_mounted:
                 panel.pulse_slowly(panel.topics)
             await self.pilot.pause()
             await asyncio.sleep(0.01)
@@ -81,6 +81,12 @@ class Stage:
                 break
             await asyncio.sleep(0.01)
         await self.pilot.pause()
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """Another window, and everything painted in it."""
+        if self.console.size != (columns, rows):
+            await self.pilot.resize_terminal(columns, rows)
+            await self.settle()
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
@@ -124,6 +130,7 @@ async def stage(
         try:
             async with console.run_test(size=size) as pilot:
                 on = Stage(console, pilot, engine, clock)
+                await on.until(lambda: console.panel is not None and console.panel.is_mounted, "the first panel")
                 if running:
                     await on.live()
                 for delta in past:

@@ -5,98 +5,26 @@ One rule: a state is reached as an operator reaches it, by what the engine says 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from core.domain import api
-from core.domain.market import class_of
-from tests.screens.scenario import Scenario, full
+from tests.screens.days import Made, booting, empty, failing_market, full, planned, refused, working
+from tests.screens.scenario import Scenario
 from tests.screens.stage import Stage, stage
 
 Act = Callable[[Stage], Awaitable[None]]
-Made = tuple[Scenario, Sequence[api.Delta]]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One state: `make` builds what happened, `keys` are pressed, `act` does what keys cannot (time, an engine's end)."""
+    """One state: what happened (`make`), the keys pressed, and what keys cannot do: time, an engine's end (`act`)."""
 
     make: Callable[[], Made]
     keys: tuple[str, ...] = ()
     act: Act | None = None
     running: bool = True
     hero: bool = False
-
-
-def empty() -> Made:
-    s = Scenario()
-    s.say("engine_started", version="0.1.0")
-    return s, ()
-
-
-def working() -> Made:
-    """One workspace that trains."""
-    s = Scenario()
-    s.say("engine_started", version="0.1.0")
-    s.run("tts", "m-k3j9x2qa")
-    s.market(240)
-    past = s.minute("m-k3j9x2qa", lambda i: 90.0 - i % 7, begin=2_000)
-    s.logs["m-k3j9x2qa:log"] = [f"step {2_000 + 20 * i} loss {2.4 - i / 200:.4f} 41.2 ms" for i in range(150)]
-    return s, past
-
-
-def planned() -> Made:
-    """A market with the history of its cheapest class, and a plan for whatever is wished."""
-    s, past = working()
-    for offer in s.offers:
-        if class_of(offer) not in s.histories:
-            s.history(offer)
-    s.plan = api.Plan(
-        offers=s.offers[:4],
-        all_in_usd_per_hour=0.366,
-        usd_per_day=8.784,
-        usd_for_duration=2.928,
-        budget_left_usd_per_hour=4.64,
-        budget_left_usd_month=199.1,
-        machines_left=3,
-        refused=None,
-        boot_s_expected=38.0,
-    )
-    return s, past
-
-
-def refused() -> Made:
-    s, past = planned()
-    assert s.plan is not None
-    s.plan = api.Plan(
-        offers=s.plan.offers,
-        all_in_usd_per_hour=7.31,
-        usd_per_day=175.44,
-        usd_for_duration=None,
-        budget_left_usd_per_hour=4.64,
-        budget_left_usd_month=199.1,
-        machines_left=3,
-        refused="$7.310/h more would make $7.67/h; the limit is $5.00/h.",
-        hint="Take a cheaper offer, or raise it: understudy budget set --usd-per-hour X.",
-    )
-    return s, past
-
-
-def failing_market() -> Made:
-    s, _ = empty()
-    s.market_fails("The key was refused (401).")
-    return s, ()
-
-
-def booting() -> Made:
-    s, past = working()
-    s.ask("llm", "m-bbbb2222", gpu="H100 SXM", vram_mib=81_559, usd_per_hour=2.31, region="Germany, DE", country="DE")
-    s.boot("llm", "m-bbbb2222", "20481181")
-    s.logs["m-bbbb2222:provider-log"] = ["pulling image pytorch/pytorch:2.9.0", "extracting layer 7 of 11"]
-    s.pass_time(21)
-    s.read("m-k3j9x2qa", 91.0, step=3_300, loss=1.9)
-    return s, past
 
 
 async def engine_gone(on: Stage) -> None:

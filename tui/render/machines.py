@@ -267,7 +267,8 @@ def facts_lines(machine: Machine, now: float, g: Glyphs = UNICODE) -> list[Line]
     pairs = [
         ("workspace", machine.workspace or g.dash),
         ("contract", f"{machine.provider} {machine.provider_id or g.dash}, {machine.kind}"),
-        ("state", f"{machine.state}{took}; provider: {machine.provider_state or g.dash}"),
+        ("state", f"{machine.state}{took}"),
+        ("provider", f"says {machine.provider_state}" if machine.provider_state else g.dash),
         ("host", f"{machine.host_id or g.dash}{driver}"),
         ("address", f"{machine.user}@{machine.address}:{machine.port}" if machine.address else g.dash),
         ("disk", f"{machine.disk_gb:.0f} GB for ${money(machine.storage_usd_per_hour)}/h of the price"),

@@ -148,7 +148,7 @@ def includes(offer: Offer, disk_gb: float, g: Glyphs = UNICODE) -> list[Line]:
     if offer.kind == "spot":
         floor = offer.min_bid_usd_per_hour
         bid = "not said" if floor is None else f"${money(floor, g)}/h"
-        lines.append(_pair("spot", f"floor {bid}; a higher bid pauses it at once", "warn"))
+        lines.append(_pair("spot", f"floor {bid}; outbid, it pauses at once", "warn"))
     return [[(plain(text, g), role) for text, role in line] for line in lines]
 
 

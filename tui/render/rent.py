@@ -27,15 +27,15 @@ def plan_lines(wish: Wish, plan: Plan, now: float, g: Glyphs = UNICODE) -> list[
     ]
     if wish.for_s is not None:
         until = day(now + wish.for_s, g)
-        lines.append(_money("in all", whole, f"until {until}; it ends itself then, engine or no engine", g))
+        lines.append(_money("in all", whole, f"until {until}, then it ends by itself", g))
     else:
         lines.append([(f"{'in all':<12}", "muted"), ("no end set: it runs until you destroy it", "warn")])
     hour_left, month_left = money(plan.budget_left_usd_per_hour, g), money(plan.budget_left_usd_month, g)
     left = f"${hour_left}/h and ${month_left} this month, {plan.machines_left} machines"
     lines.append([(f"{'budget left':<12}", "muted"), (left + " before this one", "")])
     others = len(plan.offers) - 1
-    then = f"the next of {others} more like it is tried" if others > 0 else "nothing else is tried"
-    lines.append([(f"{'if it fails':<12}", "muted"), (f"it is given back at once and {then}; its cost is shown", "")])
+    then = f"the next of {others} like it is tried" if others > 0 else "nothing else is tried"
+    lines.append([(f"{'if it fails':<12}", "muted"), (f"given back at once; {then}", "")])
     if plan.boot_s_expected is not None:
         lines.append([(f"{'ready in':<12}", "muted"), (f"about {duration(plan.boot_s_expected, g)}, as before", "")])
     return [[(plain(text, g), role) for text, role in line] for line in lines]

@@ -58,7 +58,11 @@ class Machines(RowPanel):
 
     def body(self) -> ComposeResult:
         table = Table(
-            COLUMNS, self.rows, clock=self.console.clock.monotonic, ascii_only=self.console.ascii_only, id="fleet"
+            columns_for(self.console.ascii_only),
+            self.rows,
+            clock=self.console.clock.monotonic,
+            ascii_only=self.console.ascii_only,
+            id="fleet",
         )
         table.add_class("pane")
         yield table
@@ -188,6 +192,11 @@ class Machines(RowPanel):
         machines = self.model.state.machines
         chosen = [machines[key] for key in map(str, self.table.chosen()) if key in machines]
         return "\n".join(msgspec.json.encode(machine).decode() for machine in chosen)
+
+
+def columns_for(ascii_only: bool) -> list[Column]:
+    """The columns, with a header that the character set can say."""
+    return [c._replace(label="C") if ascii_only and c.key == "temp" else c for c in COLUMNS]
 
 
 def mean_load(sample: bytes) -> float | None:

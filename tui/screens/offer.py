@@ -121,7 +121,7 @@ class OfferScreen(Panel):
     OfferScreen #caption { height: auto; }
     OfferScreen #month, OfferScreen #raw { height: 1fr; }
     OfferScreen.-narrow #one { layout: vertical; }
-    OfferScreen.-narrow #facts-pane { width: 100%; height: auto; max-height: 60%; }
+    OfferScreen.-narrow #facts-pane { width: 100%; height: auto; max-height: 50%; }
     OfferScreen.-narrow #histories { width: 100%; height: 1fr; }
     OfferScreen.-narrow #raw { display: none; }
     """

@@ -5,6 +5,7 @@ One rule: nothing is rented that was not shown with its price, and the sheet can
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 TYPED_S = 0.25
 """How long typing rests before the plan is asked for anew."""
 WATCH_S = 0.2
+TRY_BEGINS = "choose an offer"
+"""The step with which a rent tries another offer."""
+FRAME_ROWS = 9
+"""Rows of the card that are not the timeline."""
 NAMES = ("work", "train", "tune", "test", "lab", "try")
 
 
@@ -45,6 +50,7 @@ class RentSheet(Sheet[str]):
 
     CSS = """
     RentSheet > #card { width: 100; }
+    RentSheet.-low > #card { padding: 0 1; max-height: 100%; }
     RentSheet #form { height: auto; }
     RentSheet .field { height: 1; }
     RentSheet .field Line { width: 1fr; margin: 0; }
@@ -77,7 +83,8 @@ class RentSheet(Sheet[str]):
                     (plain(f"  {host}{lab}", g), "muted"),
                 ],
                 [],
-            ]
+            ],
+            id="offer-line",
         )
         with Vertical(id="form"):
             for label, id, value, note in (
@@ -157,14 +164,22 @@ class RentSheet(Sheet[str]):
         self.plan = plan
         self.query_one("#plan", Text).show([[], *plan_lines(wish, plan, self.console.clock.now(), g)])
         if plan.refused:
-            self._say([[], *conditions.failed(plan.refused, plan.hint, g)])
+            self._refuse(plan.refused, plan.hint)
         else:
             rents = f"rents it for ${money(plan.all_in_usd_per_hour, g)}/h   "
             self._say([[], [("enter ", "key bold"), (rents, ""), ("esc ", "key bold"), ("leaves", "")]])
 
     def _say_no(self, error: Exception) -> None:
-        hint = getattr(error, "hint", "")
-        self._say([[], *conditions.failed(str(error), hint, self.console.glyphs)])
+        self._refuse(str(error), getattr(error, "hint", ""))
+
+    def _refuse(self, reason: str, hint: str) -> None:
+        """The reason and the next step, broken into the card's width."""
+        width = max(20, self.query_one("#card").size.width)
+        lines: list[Spans] = [[]]
+        for line in conditions.failed(reason, hint, self.console.glyphs):
+            role = line[-1][1]
+            lines += [[(part, role)] for part in textwrap.wrap("".join(text for text, _ in line), width)]
+        self._say(lines)
 
     def _say(self, lines: list[Spans]) -> None:
         self.query_one("#say", Text).show(lines)
@@ -230,19 +245,23 @@ class RentSheet(Sheet[str]):
         if operation is None:
             timeline.show([Stage("asked the engine", "running", 0.0, max(0.0, now - self.asked_at))])
             return
-        timeline.show(stages(operation, now))
-        headline = operations.headline(operation, now, g)
+        timeline.show(stages(operation, now, self.app.size.height - FRAME_ROWS))
+        self.query_one("#offer-line", Text).show([operations.headline(operation, now, g), []])
         ends: Spans = [("esc ", "key bold"), ("leaves; it goes on by itself", "muted")]
         if operation.state == "done":
             ends = [("esc ", "key bold"), (f"back to the market; {self.workspace} is ready", "good")]
         elif operation.reason:
             ends = [(plain(operation.reason, g), "bad")]
-        self._say([[], headline, ends])
+        self._say([[], ends])
 
 
-def stages(operation: Operation, now: float) -> list[Stage]:
-    """An operation's steps as the timeline widget takes them."""
-    return [
-        Stage(row.name, row.state, row.offset_s, row.took_s, row.detail, row.attempt)
-        for row in operations.rows(operation, now)
-    ]
+def stages(operation: Operation, now: float, most: int = 1_000) -> list[Stage]:
+    """An operation's steps as the timeline takes them; where there are too many, those of earlier tries become one."""
+    rows = operations.rows(operation, now)
+    made = [Stage(row.name, row.state, row.offset_s, row.took_s, row.detail, row.attempt) for row in rows]
+    again = [at for at, stage in enumerate(made) if stage.name == TRY_BEGINS and stage.start_s is not None]
+    if len(made) + 1 <= most or len(again) < 2:
+        return made
+    reasons = [stage.detail for stage in made[: again[-1]] if stage.state == "failed" and stage.detail]
+    lost = Stage(f"{len(again) - 1} given back", "failed", 0.0, made[again[-1]].start_s, " ".join(reasons[-1:]))
+    return [lost, *made[again[-1] :]]
