@@ -31,7 +31,10 @@ PROVIDER_FAULTS: dict[str, str] = {
     "malformed-row": "as many rows as option rows (1) of every list are broken",
     "bad-key": "every key is refused",
     "list-lag": "lists show the account as it was lag_s (30) seconds ago",
-    "created-but-error": "create makes the machine and answers 500 (option answer=break: no answer)",
+    "created-but-error": (
+        "create makes the machine and answers 500"
+        " (options: answer=break for no answer, answer=late for the right one; hold_s: so much later)"
+    ),
     "low-credit": "the balance falls to option usd (0.01)",
     "clock-skew": "the provider's timestamps are off by option seconds (3600)",
     "hostile-text": "names and messages carry control sequences; with a machine, its processes and logs too",
@@ -138,7 +141,9 @@ class Faults:
         fault = FaultRecord(
             id=self._world.number(), name=name, target=where, started_at=now, ends_at=ends_at, options=dict(options)
         )
-        if where.isdigit() and name in MACHINE_FAULTS:
+        if name == "heal" and not where.isdigit():
+            await self._heal_more(target.provider)
+        elif where.isdigit() and name in MACHINE_FAULTS:
             await self._strike(fault)
         elif where.isdigit() and name == "hostile-text":
             await break_machine(self._world, self._machines, self._contract(where), fault)
@@ -154,13 +159,24 @@ class Faults:
 
     async def _strike(self, fault: FaultRecord) -> None:
         contract = self._contract(fault.target)
-        if fault.name == "heal":
-            for other in [each for each in self._world.state.faults if each.target == fault.target]:
-                await self.end(other)
-            if contract.phase in ("exited", "offline"):
-                self._world.move(contract, "reboot")
+        if fault.name != "heal":
+            await break_machine(self._world, self._machines, contract, fault)
             return
-        await break_machine(self._world, self._machines, contract, fault)
+        await self._end_those([each for each in self._world.state.faults if each.target == fault.target])
+        self._revive(contract)
+
+    def _revive(self, contract: Contract) -> None:
+        if contract.phase in ("exited", "offline"):
+            self._world.move(contract, "reboot")
+
+    async def _heal_more(self, provider: str | None) -> None:
+        """All that is aimed at a provider or a zone, or (None) everything there is."""
+        machines = [each for each in self._world.state.faults if each.target.isdigit()]
+        await self._end_those([each for each in self._world.state.faults if each not in machines])
+        if provider is None:
+            await self._end_those(machines)
+            for contract in list(self._world.state.contracts.values()):
+                self._revive(contract)
 
     def _contract(self, where: str) -> Contract:
         contract = self._world.state.contracts.get(int(where))
@@ -169,6 +185,8 @@ class Faults:
         return contract
 
     def _where(self, name: str, target: Target) -> str:
+        if name == "heal" and target.machine is None:
+            return target.provider or EVERYWHERE
         if name in MACHINE_FAULTS:
             if target.machine is None:
                 alive = [c for c in self._world.state.contracts.values() if c.destroyed_at is None]
@@ -199,7 +217,9 @@ class Faults:
 
     async def end_all(self, name: str | None = None) -> int:
         """Undo every fault, or every one of a name; how many there were."""
-        found = [fault for fault in self._world.state.faults if name in (None, fault.name)]
+        return await self._end_those([fault for fault in self._world.state.faults if name in (None, fault.name)])
+
+    async def _end_those(self, found: list[FaultRecord]) -> int:
         for fault in found:
             await self.end(fault)
         return len(found)

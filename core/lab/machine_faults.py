@@ -28,7 +28,7 @@ MACHINE_FAULTS: dict[str, str] = {
     "bandwidth": "each connection is held to option bytes_per_s (200000)",
     "gpu-mismatch": "nvidia-smi reports a driver/library version mismatch",
     "gpu-lost": "the GPU has fallen off the bus",
-    "heal": "undoes every fault of the machine; one that died boots again",
+    "heal": "undoes every fault of the machine, of the provider, or (aimed at nothing) of all; what died boots again",
     "service-hang": "what runs on the GPUs is stopped with SIGSTOP (option match: processes by command line)",
     "service-kill": "what runs on the GPUs is killed (option match: processes by command line)",
     "preempt": "the market takes it after option notice_s (30) seconds; Vast itself gives no notice",

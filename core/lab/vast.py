@@ -26,6 +26,7 @@ from core.lab.gpus import MODELS
 from core.lab.hostile import spoil_rows, taint_rows
 from core.lab.machine_faults import number_of
 from core.lab.pacing import Pacer
+from core.lab.state import FaultRecord
 from core.lab.vast_context import VastContext, error
 from core.lab.vast_rows import user_row
 from core.lab.vast_search import BadQuery, search
@@ -226,12 +227,23 @@ class VastFront:
     async def _fault_after(self, route: Route, result: Answer) -> Answer | None:
         name = route.endpoint
         if name == "create" and result.status == 200 and (fault := self.faults.hit("created-but-error", name)):
-            if fault.options.get("answer") == "break":
-                return None
-            return Answer(500, b'{"success":false,"error":"internal_error","msg":"Something went wrong"}')
+            return await self._lose_answer(fault, result)
         if name in ("search", "list", "show") and result.status == 200:
             result = self._change_rows(name, result)
         return result
+
+    async def _lose_answer(self, fault: FaultRecord, result: Answer) -> Answer | None:
+        """The machine is made, and who asked for it does not hear so, or hears it late."""
+        await asyncio.sleep(number_of(fault, "hold_s", 0.0))
+        how = str(fault.options.get("answer", "500"))
+        if how == "late":
+            return result
+        made = json.loads(result.body)
+        for number in made.get("new_contracts", [made.get("new_contract")]):
+            self.context.living(number).answered_at = None
+        if how == "break":
+            return None
+        return Answer(500, b'{"success":false,"error":"internal_error","msg":"Something went wrong"}')
 
     def _change_rows(self, name: str, result: Answer) -> Answer:
         malformed = self.faults.hit("malformed-row", name)

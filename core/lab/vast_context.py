@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.lab.asgi import Answer, answer
+from core.lab.contracts import Refused
 from core.lab.faults import Faults
 from core.lab.machines import Machines
 from core.lab.state import Contract
 from core.lab.world import World
+
+PROVIDER = "vast"
 
 
 @dataclass
@@ -26,7 +29,14 @@ class VastContext:
 
     def living(self, contract_id: int | str) -> Contract:
         """The contract. Raises Refused(no_such_contract)."""
-        return self.world.living(int(contract_id))
+        contract = self.world.living(int(contract_id))
+        if contract.provider != PROVIDER:
+            raise Refused("no_such_contract", f"Instance {contract_id} not found.")
+        return contract
+
+    def seen(self) -> list[Contract]:
+        """The account's contracts as lists show them now."""
+        return self.world.seen(PROVIDER, lag_s=self.faults.lag_s())
 
 
 def error(status: int, code: str, message: str, **more: Any) -> Answer:

@@ -82,8 +82,7 @@ def _row(context: VastContext, contract: Contract) -> Row:
 
 async def list_instances(context: VastContext, request: Request, _match: re.Match[str]) -> Answer:
     """GET /instances/: v1 in keyset pages of at most 25; v0, deprecated, everything at once."""
-    world = context.world
-    everything = [_row(context, c) for c in world.seen(lag_s=context.faults.lag_s()) if c.provider == "vast"]
+    everything = [_row(context, c) for c in context.seen()]
     if request.path.startswith("/api/v0"):
         return answer(200, {"instances": everything})
     filters, keys = _columns(request)
@@ -112,14 +111,14 @@ async def list_instances(context: VastContext, request: Request, _match: re.Matc
 
 async def filters(context: VastContext, _request: Request, _match: re.Match[str]) -> Answer:
     """GET /instances/filters/: what the account's rows can be filtered by."""
-    rows = [_row(context, c) for c in context.world.seen(lag_s=context.faults.lag_s())]
+    rows = [_row(context, c) for c in context.seen()]
     columns = ("actual_status", "verification", "gpu_name")
     return answer(200, {"success": True, "filters": [{name: row[name] for name in columns} for row in rows]})
 
 
 async def show(context: VastContext, _request: Request, match: re.Match[str]) -> Answer:
     """GET /instances/{id}/: null when gone."""
-    found = [c for c in context.world.seen(lag_s=context.faults.lag_s()) if c.id == int(match["id"])]
+    found = [c for c in context.seen() if c.id == int(match["id"])]
     return answer(200, {"instances": _row(context, found[0]) if found else None})
 
 

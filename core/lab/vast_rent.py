@@ -17,7 +17,7 @@ from typing import Any
 
 from core.lab.asgi import Answer, BadRequest, Request, answer
 from core.lab.contracts import Order, Refused
-from core.lab.vast_context import VastContext, error
+from core.lab.vast_context import PROVIDER, VastContext, error
 
 MIN_DISK_GB, MAX_LABEL, MAX_IMAGE, MAX_SCRIPT, MAX_ENV = 8.0, 256, 1024, 4096, 32_768
 MIN_PRICE_USD, MAX_PRICE_USD = 0.001, 128.0
@@ -99,7 +99,7 @@ def _rent(context: VastContext, offer_id: int, order: Order) -> Answer:
         return _no_such_ask(context, offer_id)
     if order.disk_gb > found[0].disk_gb * found[1] / found[0].gpu_count:
         return error(400, "invalid_args", "error 400/3603: invalid_args not enough disk space on this machine.")
-    contract = world.rent("vast", offer_id, replace(order, lie=context.faults.lie(found[0].machine_id)))
+    contract = world.rent(PROVIDER, offer_id, replace(order, lie=context.faults.lie(found[0].machine_id)))
     contract.api_key = secrets.token_hex(32)
     contract.answered_at = world.clock.now()
     if contract.phase == "stopped":

@@ -365,13 +365,14 @@ class World:
         if contract:
             self.state.history.append(record(contract))
 
-    def seen(self, *, lag_s: float) -> list[Contract]:
-        """The account's contracts as they were `lag_s` ago, by id."""
+    def seen(self, provider: str, *, lag_s: float) -> list[Contract]:
+        """The account's contracts with a provider as they were `lag_s` ago, by id."""
         then = self.clock.now() - lag_s
         shown = [
             c
             for c in self.state.contracts.values()
-            if (lag_s == 0 or c.created_at <= then)
+            if c.provider == provider
+            and (lag_s == 0 or c.created_at <= then)
             and (c.destroyed_at is None or (lag_s > 0 and c.destroyed_at > then))
         ]
         return sorted(shown, key=lambda c: c.id)

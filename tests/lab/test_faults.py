@@ -328,6 +328,7 @@ def test_created_but_error_leaves_a_contract(lab: RunningLab) -> None:
         lab.rent(label="lost")
     truth = [each for each in lab.control("GET", "/lab/truth")["contracts"] if each["label"] == "lost"]
     assert [each["exists"] for each in truth] == [True, True]
+    assert [each["answered_at"] for each in truth] == [None, None]
     for each in truth:
         assert lab.vast("DELETE", f"/api/v0/instances/{each['id']}/", {}).json()["success"]
 
@@ -356,6 +357,26 @@ def test_stockout_lag_rows_credit_and_clock(lab: RunningLab) -> None:
     lab.fault("clock-skew", options={"seconds": 5000})
     assert lab.offers()[0]["start_date"] - before > 4000
     lab.control("POST", "/lab/heal", {})
+
+
+def test_a_late_answer_is_still_the_answer(lab: RunningLab) -> None:
+    lab.fault("created-but-error", options={"answer": "late", "hold_s": 0.1, "count": 1})
+    made = lab.rent(label="late").json()["new_contract"]
+    truth = [each for each in lab.control("GET", "/lab/truth")["contracts"] if each["id"] == made]
+    assert truth[0]["answered_at"] is not None
+    lab.vast("DELETE", f"/api/v0/instances/{made}/", {})
+
+
+def test_heal_reaches_as_far_as_it_is_aimed(lab: RunningLab, machine: int) -> None:
+    lab.fault("drop", machine=str(machine))
+    lab.fault("api-500", options={"endpoint": "user"})
+    lab.fault("stockout", zone="SE")
+    assert lab.fault("heal", provider="vast").status_code == 200
+    assert [each["fault"] for each in lab.control("GET", "/lab/faults")["active"]] == ["drop"]
+    lab.fault("kill", machine=str(machine))
+    assert lab.fault("heal").status_code == 200
+    assert lab.control("GET", "/lab/faults")["active"] == []
+    lab.wait_running(machine)
 
 
 def test_stuck_boot(lab: RunningLab) -> None:

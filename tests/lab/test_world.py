@@ -240,13 +240,13 @@ def test_a_stopped_machine_whose_gpus_are_taken_waits_for_them() -> None:
 def test_lists_lag_both_ways_and_destroyed_contracts_become_records() -> None:
     world = make()
     contract = rent(world)
-    assert world.seen(lag_s=0) == [contract]
-    assert world.seen(lag_s=30) == []
+    assert world.seen("vast", lag_s=0) == [contract]
+    assert world.seen("vast", lag_s=30) == []
     advance(world, 40.0)
-    assert world.seen(lag_s=30) == [contract]
+    assert world.seen("vast", lag_s=30) == [contract]
     world.destroy(contract)
-    assert world.seen(lag_s=0) == []
-    assert world.seen(lag_s=30) == [contract]
+    assert world.seen("vast", lag_s=0) == []
+    assert world.seen("vast", lag_s=30) == [contract]
     advance(world, KEEP_DESTROYED_S + 1, step=10.0)
     assert contract.id not in world.state.contracts
     assert [r.id for r in world.state.history] == [contract.id]
