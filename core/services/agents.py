@@ -25,7 +25,7 @@ log = logging.getLogger("understudy.agents")
 SILENT_S = 5.0  # five missing reports: the stream is called broken and made anew
 LOST_S = 60.0
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-FLOOD_PAUSE_S = 60.0
+CUT_OFF_S = 30.0  # a machine that broke the protocol is left alone for so long
 FOLLOW_S = 5.0
 _UP = frozenset({"ready", "lost"})
 
@@ -38,6 +38,7 @@ class AgentWatch:
     told: Callable[[str, MachineReading], None]
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _stopped: set[str] = field(default_factory=set)
+    _heard_at: dict[str, float] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Follows the state: a task for each machine that is up, none for the others."""
@@ -74,35 +75,35 @@ class AgentWatch:
             self._tasks.pop(machine_id).cancel()
 
     async def _watch(self, machine_id: str) -> None:
-        failures, silent_since = 0, self.context.monotonic()
+        failures = 0
+        self._heard_at[machine_id] = self.context.monotonic()
         while True:
-            error: MachineError = Unreachable("Its agent's stream ended.", machine_id=machine_id)
+            error: MachineError = Unreachable(f"No report for {SILENT_S:.0f} s.", machine_id=machine_id)
             try:
-                silent_since = await self._stream(machine_id)
-                failures = 0
+                await self._stream(machine_id)
             except HostKeyChanged as e:
                 await self._host_key_changed(machine_id, e)
                 return
             except MachineError as e:
                 error = e
             await self.context.reach.drop(machine_id)
-            await self._silent(machine_id, error, silent_since)
-            flood = isinstance(error, AgentMismatch)
-            await asyncio.sleep(FLOOD_PAUSE_S if flood else RETRY_S[min(failures, len(RETRY_S) - 1)])
-            failures += 1
+            silent_s = self.context.monotonic() - self._heard_at[machine_id]
+            failures = 0 if silent_s < SILENT_S * 2 else failures + 1
+            cut_off = isinstance(error, AgentMismatch)
+            await self._silent(machine_id, error, lost=silent_s > LOST_S and not cut_off)
+            await asyncio.sleep(CUT_OFF_S if cut_off else RETRY_S[min(failures, len(RETRY_S) - 1)])
 
-    async def _stream(self, machine_id: str) -> float:
-        """Reads until the stream breaks; returns the monotonic time of the last report. Raises MachineError."""
+    async def _stream(self, machine_id: str) -> None:
+        """Reads until the stream ends or falls silent. Raises MachineError when it breaks."""
         channel = await self.context.reach.agent(machine_id, self._addresses(machine_id))
-        last = self.context.monotonic()
         readings = aiter(channel.readings())
         first = True
         while True:
             try:
                 reading = await asyncio.wait_for(anext(readings), SILENT_S)
             except (StopAsyncIteration, TimeoutError):
-                return last
-            last = self.context.monotonic()
+                return
+            self._heard_at[machine_id] = self.context.monotonic()
             if first:
                 await self.context.store.write(lambda tx: _heard(tx, machine_id))
                 first = False
@@ -118,8 +119,7 @@ class AgentWatch:
             return ()
         return (Address(host=machine.address, port=machine.port, user=machine.user),)
 
-    async def _silent(self, machine_id: str, error: MachineError, silent_since: float) -> None:
-        lost = self.context.monotonic() - silent_since > LOST_S
+    async def _silent(self, machine_id: str, error: MachineError, *, lost: bool) -> None:
         await self.context.store.write(lambda tx: _not_heard(tx, machine_id, str(error), lost=lost))
 
     async def _host_key_changed(self, machine_id: str, error: HostKeyChanged) -> None:
@@ -141,7 +141,9 @@ def _heard(tx: Tx, machine_id: str) -> None:
         return
     about: dict[str, Any] = {"machine": machine_id, "workspace": machine.workspace}
     if machine.agent != "connected":
-        tx.say(Said(kind="agent_connected", detail={"agent": "connected", "agent_since": tx.now}, **about))
+        tx.say(
+            Said(kind="agent_connected", detail={"agent": "connected", "agent_since": tx.now, "reason": None}, **about)
+        )
     if machine.state == "lost":
         tx.say(Said(kind="machine_returned", **about))
         workspace = tx.state.workspaces.get(machine.workspace or "")
