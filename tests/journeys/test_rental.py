@@ -1,4 +1,4 @@
-"""The steps of `make test-live`, in the lab: offers, budget, rent, shell, copies, figures, a refusal, the end proven."""
+"""The steps of `make test-live`, in the lab: offers, budget, rent, shell, copies, figures, a refusal, a proven end."""
 
 from __future__ import annotations
 
