@@ -71,7 +71,10 @@ def _copy(session: Session, name: str, verb: Literal["push", "pull"], source: st
 
 
 def _sentence(result: dict[str, Any]) -> str:
-    words = f"{result['files']} files at {result['path']}: {_mib(result['bytes'])} in {seconds(result['took_s'])}"
+    count = result["files"]
+    words = (
+        f"{count} file{'s' * (count != 1)} at {result['path']}: {_size(result['bytes'])} in {seconds(result['took_s'])}"
+    )
     if result["same"]:
         words += f", {result['same']} were there already"
     if result["left_out"]:
@@ -162,9 +165,11 @@ class Meter:
             return
         self._shown = now
         rate = count / max(now - self._started, 0.001)
-        line = f"{files}/{of_files} files  {_mib(count)} of {_mib(of_bytes)}  {_mib(rate)}/s"
+        line = f"{files}/{of_files} files  {_size(count)} of {_size(of_bytes)}  {_size(rate)}/s"
         print(f"\r\x1b[2K{'' if ended else line}", end="", file=sys.stderr, flush=True)
 
 
-def _mib(count: float) -> str:
+def _size(count: float) -> str:
+    if count < 1024:
+        return f"{count:.0f} B"
     return f"{count / MIB:.1f} MiB" if count >= MIB / 10 else f"{count / 1024:.1f} KiB"

@@ -27,7 +27,7 @@ _SSH_TIMEOUT_S = 10
 @pass_session
 def doctor(session: Session) -> None:
     """Check keys (read-only calls), SSH, clock, disk, settings and the rest; leaves with 1 when something is wrong."""
-    checks = [*_local(session.home), *_of_engine(session)]
+    checks = [_python(), _home(session.home), _secrets(session.home), *_of_engine(session)]
     ok = all(c.ok for c in checks)
     found = {"ok": ok, "checks": [msgspec.to_builtins(c) for c in checks]}
     session.out.document(found, lambda: _people(session, checks))
@@ -43,26 +43,18 @@ def _people(session: Session, checks: list[Check]) -> None:
             session.out.say(f"{check.name}: {check.hint}", "yellow")
 
 
-def _local(home: Home) -> list[Check]:
-    python = sys.version_info
-    return [
-        Check(
-            name="python", ok=python >= (3, 11), detail=sys.version.split()[0], hint="Python 3.11 or newer is needed."
-        ),
-        _home(home),
-        _disk(home),
-        _settings(home),
-        _ssh(),
-        _secrets(home),
-    ]
+def _python() -> Check:
+    enough = sys.version_info >= (3, 11)
+    return Check(name="python", ok=enough, detail=sys.version.split()[0], hint="Python 3.11 or newer is needed.")
 
 
 def _of_engine(session: Session) -> list[Check]:
-    """The engine's own checks: providers' keys, clock, sleep; or why it does not answer."""
+    """The engine's own checks; where it does not answer, why, and those that need no engine."""
     try:
         reply = session.run(session.engine().doctor())
     except EngineError as e:
-        return [Check(name="engine", ok=False, detail=str(e), hint=e.hint)]
+        home = session.home
+        return [Check(name="engine", ok=False, detail=str(e), hint=e.hint), _disk(home), _settings(home), _ssh()]
     return [Check(name="engine", ok=True, detail="answers"), *reply.checks]
 
 

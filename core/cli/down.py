@@ -30,6 +30,10 @@ def down(session: Session, name: str | None, everything: bool, no_wait: bool) ->
     if name is not None and name not in state.workspaces:
         raise not_found("workspace", name, "list")
     condemned = _condemned(list(state.machines.values()), name)
+    known = state.workspaces.get(name or "")
+    if known is not None and known.state in objects.ENDED and not condemned:
+        found: dict[str, Any] = {"operation": known.operation, "machines": []}
+        return session.out.document(found, lambda: session.out.say(f"{name} has ended already."))
     session.confirm(_question(name, condemned), typed=name or "all")
     intent = api.DownIntent(operation=operation_id("down"), name=name)
     accepted = session.send(lambda: client.down(intent))
