@@ -98,6 +98,7 @@ class Daemon:
         if len(self._clients) >= MAX_CLIENTS:
             oldest = next(iter(self._clients.values()))
             oldest.gone = True  # its connection broke without a word: the newest is the one that lives
+        self._attended = time.monotonic()
         client = Client(connection)
         self._clients[connection.fileno()] = client
         self._selector.register(connection, selectors.EVENT_READ, client)
@@ -176,8 +177,7 @@ class Daemon:
             self._carrying_out.start()
 
     def _is_alone(self, now: float) -> bool:
-        if self._clients:
-            self._attended = now
+        """A relay whose connection broke without a word may stay for ever: only what is said counts."""
         return self._deadline is None and now - self._attended > ALONE_S
 
     def _drain(self, number: int, frame: FrameType | None) -> None:

@@ -163,7 +163,7 @@ class ProviderHttp:
             try:
                 answer = await self._send(endpoint, path, json, params)
             except (*NO_ANSWER, *NOTHING_SENT) as error:
-                if last or isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL)):
+                if last or not _worth_another_try(endpoint, error):
                     raise self._lost(endpoint, error) from error
                 await self._pacing.back_off(attempt)
                 continue
@@ -335,6 +335,13 @@ def retry_after_s(headers: httpx.Headers) -> float | None:
     except (TypeError, ValueError):
         return None
     return max(0.0, until - since)
+
+
+def _worth_another_try(endpoint: Endpoint, error: Exception) -> bool:
+    """A slow read is asked again by whoever polls it: four time-outs in a row would only hide that it is slow."""
+    if isinstance(error, httpx.TimeoutException):
+        return endpoint.changes
+    return not isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL))
 
 
 async def _read(response: httpx.Response, limit: int) -> tuple[bytes, bool]:

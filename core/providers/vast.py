@@ -43,7 +43,7 @@ MAX_LOG_BYTES = 1024 * 1024
 
 # Minimum seconds between calls, from the provider's rate-limit page; search and account have no published figure.
 SEARCH = Endpoint("search", "POST", 1.0, timeout_s=60.0)
-LIST = Endpoint("list", "GET", 1.0)
+LIST = Endpoint("list", "GET", 1.0, timeout_s=20.0)
 CREATE = Endpoint("create", "PUT", 4.5, idempotent=False, changes=True, timeout_s=60.0)
 DESTROY = Endpoint("destroy", "DELETE", 3.0, changes=True)
 MANAGE = Endpoint("manage", "PUT", 1.0, changes=True)
