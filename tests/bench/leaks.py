@@ -71,7 +71,9 @@ async def trial(lane: Lane, number: int, tally: Tally) -> None:
     await lane.heal()
     if lane.sweep:
         await rest(lane)
-        await judge(lane, number, tally, await live_tokens(lane))
+        live = await live_tokens(lane)
+        tally["live"] += len(live)
+        await judge(lane, number, tally, live)
         await down_all(lane, number)
         await rest(lane)
     else:
@@ -132,7 +134,7 @@ async def moment(lane: Lane, aim: str) -> str:
     lane.wire.slow = SLOW if aim == CREATE else 1.0
     try:
         hit = await lane.wire.next(aim, 2.5)
-        await asyncio.sleep(rng.random() * (2 * lane.wire.hold_s(CREATE) if aim == CREATE else 1.2 * GRACE_S))
+        await asyncio.sleep(rng.random() * (lane.wire.hold_s(CREATE) if aim == CREATE else 1.2 * GRACE_S))
     finally:
         lane.wire.slow = 1.0
     return aim if hit else "any"
@@ -190,7 +192,8 @@ async def run_lane(lane: Lane, numbers: Any, tally: Tally, progress: bool) -> No
                 return
             done += 1
             if progress:
-                print(f"\r{tally['trials']} trials, {tally['leaked']} leaked", end="", file=sys.stderr, flush=True)
+                sys.stderr.write(f"\r{tally['trials']} trials, {tally['leaked']} leaked")
+                sys.stderr.flush()
             if done % TRIALS_PER_HOME == 0:
                 await count(lane, tally)
                 await lane.end()
@@ -229,7 +232,8 @@ async def measure(trials: int, lanes: int, seed: int, *, sweep: bool = True, pro
             labs.append(lab.start())
             lab.control("GET", "/lab/status")
         numbers = iter(range(trials))
-        made = [Lane(directory / str(i), lab, random.Random(f"{seed}:{i}"), sweep) for i, lab in enumerate(labs)]
+        dice = [random.Random(f"{seed}:{i}") for i in range(lanes)]  # noqa: S311 - the same seed, the same plan
+        made = [Lane(directory / str(i), lab, dice[i], sweep) for i, lab in enumerate(labs)]
         await asyncio.gather(*(run_lane(lane, numbers, tally, progress) for lane in made))
     finally:
         for lab in labs:

@@ -23,6 +23,7 @@ from core.engine import main as engine_main
 from core.engine.compose import Engine, build
 from core.home import Home, find
 from core.operations import rent, retire
+from core.remote.agent_frames import AgentHello, HelloGpu, MachineFacts
 from core.services.accounts import AccountWatch
 from core.services.market import MarketWatch
 
@@ -40,24 +41,11 @@ class _Channel:
 
     def __init__(self, engine: Engine, machine_id: str) -> None:
         machine = engine.context.store.state.machines[machine_id]
-        gpu = SimpleNamespace(name=machine.gpu, memory_total_mib=machine.vram_mib, memory_mib=machine.vram_mib)
-        self.hello = SimpleNamespace(
+        self.hello = AgentHello(
             protocol=wire.PROTOCOL,
             version="harness",
-            python="3",
             workspace="/workspace",
-            gpus=[gpu] * machine.gpu_count,
-            driver=None,
-            cuda=None,
-            problem=None,
-            gpu_problem=None,
-            gpu_count=machine.gpu_count,
-            gpu_name=machine.gpu,
-            vram_mib=machine.vram_mib,
-            driver_version=None,
-            cuda_version=None,
-            agent_version="harness",
-            workspace_dir="/workspace",
+            gpus=[HelloGpu(i, f"GPU-{i}", machine.gpu, machine.vram_mib) for i in range(machine.gpu_count)],
         )
         self._clock = engine.context.clock
 
@@ -66,11 +54,8 @@ class _Channel:
             yield MachineReading(at=self._clock())
             await asyncio.sleep(READING_EVERY_S)
 
-    async def judge(self, disk_mib: int = 64) -> Any:
-        return SimpleNamespace(disk_write_bps=1e12, disk_used_mib=0.0, disk_total_mib=1e9)
-
-    async def measure_disk(self) -> Any:
-        return SimpleNamespace(total_gb=None, write_mb_per_s=None)
+    async def judge(self, disk_mib: int = 64) -> MachineFacts:
+        return MachineFacts(disk_write_bps=1e12)
 
     async def set_deadline(self, *_: Any) -> None:
         return

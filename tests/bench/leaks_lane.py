@@ -35,6 +35,7 @@ machines = 100
 [rent]
 judge_network = false
 attempts = 4
+boot_timeout_s = 2.0
 """
 
 
