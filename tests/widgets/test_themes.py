@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,12 @@ def test_no_color_wins_and_an_unknown_name_is_said() -> None:
     assert name == "dusk"
     assert sentence is not None
     assert "neon" in sentence
+
+
+def test_roles_in_style_sheets_are_colours_in_every_theme() -> None:
+    sheets = Path(themes.__file__).parent.rglob("*.tcss")
+    used = {role for sheet in sheets for role in re.findall(r"\$(role-[a-z0-9-]+)", sheet.read_text("utf-8"))}
+    assert used
+    for theme in themes.load().themes.values():
+        for role in used:
+            Color.parse(theme.variables[role])
