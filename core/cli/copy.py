@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -127,8 +128,13 @@ def _once(
         if process.poll() is None:
             process.kill()
             process.wait()
-        for stream in (inp, err):
-            stream.close()
+        for stream in (out, inp, err):
+            _close(stream)
+
+
+def _close(stream: BinaryIO) -> None:
+    with suppress(BrokenPipeError):  # what was still to be written was for someone who has gone
+        stream.close()
 
 
 class _Said:
