@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from core.domain.gpus import matches
+from core.domain.gpus import SPECS, matches
 
 
 def _codes(text: str) -> frozenset[str]:
@@ -169,11 +169,13 @@ def _text(name: str, value: str) -> Test:
     wanted = value.casefold()
     if name == "gpu":
         known: dict[str, bool] = {}
+        # "a10" is an A10 and no A100; half a name ("409") is on its way to one
+        whole = any(matches(name, value) for name in SPECS)
 
         def is_gpu(subject: Subject) -> bool:
             gpu = subject.texts.get("gpu", "")
             if gpu not in known:
-                known[gpu] = matches(gpu, value) or wanted in gpu.casefold()
+                known[gpu] = matches(gpu, value) or (not whole and wanted in gpu.casefold())
             return known[gpu]
 
         return is_gpu
