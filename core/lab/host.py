@@ -23,6 +23,7 @@ from core.lab.links import KeeperLink, NoAnswer, end_process, open_or_spawn
 from core.lab.processes import descendants, read_stat
 from core.lab.records import Record, Records
 from core.lab.specs import Booted, GpuSpec, MachineSpec
+from core.lab.throttle import SlowDisks
 
 __all__ = ["Booted", "GpuSpec", "Host", "MachineSpec"]
 
@@ -54,6 +55,7 @@ class Host:
         self._locks: dict[str, asyncio.Lock] = {}
         self._rise = asyncio.Lock()
         self._watches: set[asyncio.Task[None]] = set()
+        self._slow_disks = SlowDisks(home)
         self._hello: dict[str, Any] = {}
 
     @classmethod
@@ -63,6 +65,7 @@ class Host:
             raise OSError("lab machines need Linux: run the lab without machines here, or on a Linux host")
         host = cls(home, with_parent=with_parent)
         await asyncio.to_thread(host._records.load)
+        await asyncio.to_thread(host._slow_disks.clear)
         await host._raise_keeper()
         await host._doors.start()
         for record in host._records.all():
@@ -137,6 +140,7 @@ class Host:
             record = self._records.put(replace(record, state="dead", fault=fault))
             with contextlib.suppress(OSError):
                 await self._doors.apply(record)
+            await asyncio.to_thread(self._slow_disks.release, machine_id)
             self._deaths.put_nowait(machine_id)
 
     # -- a machine's life ----------------------------------------------------------------------------------------
@@ -219,6 +223,7 @@ class Host:
         if quiet:
             self._booted.pop(machine_id, None)
         await self._ask_keeper("end", id=machine_id, quiet=quiet)
+        await asyncio.to_thread(self._slow_disks.release, machine_id)
         await self._ask_keeper("end", id=impostor_of(machine_id), quiet=True)
 
     @staticmethod
@@ -270,7 +275,8 @@ class Host:
 
         def is_so() -> bool:
             states = [stat.state for pid in descendants(init) if (stat := read_stat(pid))]
-            return all((state == "T") == is_stopped for state in states if state not in "ZX")
+            # a parent in vfork(2) stands in D until its stopped child goes on
+            return all(state in "TD" if is_stopped else state != "T" for state in states if state not in "ZX")
 
         if not await self._settled(is_so, SETTLE_LIMIT_S):
             raise OSError(f"machine {machine_id} did not follow {name} within {SETTLE_LIMIT_S:.0f} s")
@@ -345,10 +351,14 @@ class Host:
             raise OSError(f"disk-full could not be made real: {words.decode(errors='replace').strip()}")
 
     async def slow_disk(self, machine_id: str, *, bytes_per_s: int) -> None:
-        """Always refused: nothing here can slow one machine's disk without slowing the host's."""
+        """What the machine reads from and writes to the disk is held to this rate; 0 ends it. Writes that stay in
+        memory are as fast as ever. Refused (OSError) where control groups cannot do it."""
         self._alive_record(machine_id)
         if bytes_per_s:
-            raise OSError("slow-disk cannot be made real here: the machine writes to this host's disk")
+            init = self._booted[machine_id].init_pid
+            await asyncio.to_thread(self._slow_disks.hold, machine_id, init, bytes_per_s)
+        else:
+            await asyncio.to_thread(self._slow_disks.release, machine_id)
 
     def deaths(self) -> AsyncIterator[str]:
         """Ids of machines whose init ended without `stop` or `destroy`; deaths while no front ran come first."""
@@ -371,6 +381,7 @@ class Host:
             self._booted.clear()
             if pid := int(self._hello["pid"]):
                 await end_process(pid)
+            await asyncio.to_thread(self._slow_disks.release_all)
         self._keeper.close()
         await self._doors.close(leave_running=leave_running)
 
