@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def shell(lab_home: Home) -> Any:
 
 
 @pytest.fixture
-def workspace(lab_verb: Verb) -> Iterator[str]:
+def workspace(lab_verb: Verb) -> str:
     """One workspace for all of this file, rented once: it stays until the home goes."""
     name = "contract"
     known = lab_verb("list", "--json").json["workspaces"]
@@ -60,7 +59,7 @@ def workspace(lab_verb: Verb) -> Iterator[str]:
         answer = lab_verb("up", name, "--gpu", "4090", "--yes", "--json")
         assert answer.status == 0, answer.err + answer.out
         assert set(answer.json) >= {*WORKSPACE, "operation"}
-    yield name
+    return name
 
 
 def eventually(what: Any) -> Any:
