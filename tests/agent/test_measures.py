@@ -136,11 +136,12 @@ def test_a_busy_process_is_seen_with_its_script_and_without_its_secrets(tmp_path
 
 
 def test_in_the_lab_only_the_machines_own_processes_count() -> None:
-    child = subprocess.Popen(["sleep", "60"], env={**os.environ, "LAB_MACHINE": "m1"})
+    name = f"own-{os.getpid()}"
+    child = subprocess.Popen(["sleep", "60"], env={**os.environ, "LAB_MACHINE": name})
     try:
-        table = Table("m1")
+        table = Table(name)
         _until(lambda: table.pass_() is None and child.pid in table.seen and table.name(child.pid) == "sleep")
-        table = Table("m1")
+        table = Table(name)
         table.pass_()
         assert [pid for pid, one in table.seen.items() if one.ours] == [child.pid]
     finally:
