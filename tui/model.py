@@ -30,6 +30,7 @@ UNKNOWN = 255
 
 Topic = Literal[
     "connection",
+    "latency",
     "workspaces",
     "machines",
     "strangers",
@@ -133,7 +134,8 @@ class Model:
 
     def measured(self, latency_ms: float) -> None:
         """How long the engine took to answer just now."""
-        self.connect(replace(self.connection, latency_ms=latency_ms))
+        self.connection = replace(self.connection, latency_ms=latency_ms)
+        self._dirty.add("latency")
 
     def take_snapshot(self, snapshot: api.Snapshot) -> None:
         """Everything anew: whatever was known before is replaced."""

@@ -33,6 +33,10 @@ NARROW = 100
 """Below so many columns the short forms are used; the same figure is the app's breakpoint."""
 
 
+FRAME_TOPICS = frozenset({"connection", "latency", "events", "machines", "budget"})
+"""What the lines at the top show."""
+
+
 class Banner(Painted):
     """One line over the body, there only while it says something."""
 
@@ -62,7 +66,7 @@ class Panel(Screen[None], inherit_bindings=False):
     """Its name in `tui.actions.SCENES`: which keys work here."""
     tab: ClassVar[str] = ""
     """The tab that is marked; empty: the scene's own name."""
-    topics: ClassVar[frozenset[str]] = TOPICS
+    topics: ClassVar[frozenset[str]] = TOPICS - {"latency"}
     """Which changes of the model concern it; others do not wake it."""
     BINDINGS: ClassVar[list[BindingType]] = []
     ALLOW_IN_MAXIMIZED_VIEW = "#head, #foot"
@@ -183,7 +187,7 @@ class Panel(Screen[None], inherit_bindings=False):
         concern = (topics | self._missed) & self.topics
         self._slow_missed |= topics
         self._missed.clear()
-        if "connection" in topics or "events" in topics or concern:
+        if concern or topics & FRAME_TOPICS:
             self.frame()
         if "events" in topics and self.console.drawer_open:
             self.console.look_at_events()
