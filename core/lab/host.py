@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import shutil
 import sys
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,9 @@ from core.lab import inside
 from core.lab.doors import FAULTS, Doors
 from core.lab.furnish import furnish, has_real_gpu, host_key, write_keys
 from core.lab.links import KeeperLink, NoAnswer, end_process, open_or_spawn
-from core.lab.processes import descendants, read_stat
+from core.lab.processes import descendants, is_alive, read_stat
 from core.lab.records import Record, Records
-from core.lab.specs import Booted, GpuSpec, MachineSpec
+from core.lab.specs import Booted, GpuSpec, MachineSpec, impostor_of, own_address
 from core.lab.throttle import SlowDisks
 
 __all__ = ["Booted", "GpuSpec", "Host", "MachineSpec"]
@@ -31,14 +30,6 @@ STOP_GRACE_S = 2.0  # what SIGTERM gives before SIGKILL; providers give 10
 SETTLE_LIMIT_S = 5.0
 SETTLE_POLL_S = 0.01
 GPU_FAULTS = (None, "mismatch", "lost", "none", "hang")
-
-
-def own_address(machine_id: str) -> str:
-    """A loopback address for its own services: any user may bind 127.0.0.0/8 on Linux, and ports are shared."""
-    if sys.platform != "linux":
-        return "127.0.0.1"
-    number = zlib.crc32(machine_id.encode())
-    return f"127.77.{number >> 8 & 255}.{number % 254 + 1}"
 
 
 class Host:
@@ -68,10 +59,20 @@ class Host:
         await asyncio.to_thread(host._slow_disks.clear)
         await host._raise_keeper()
         await host._doors.start()
-        for record in host._records.all():
-            if record.state == "running" and record.id not in host._booted:
-                await host._died(record.id)
+        await host._settle()
         return host
+
+    async def _settle(self) -> None:
+        """What an earlier front left half done: machines without doors get them, the dead are told."""
+        for record in self._records.all():
+            if booted := self._booted.get(record.id):
+                record = await self._doors.open(record)
+                direct, proxy = (("127.0.0.1", port) for port in record.ports)
+                self._booted[record.id] = replace(booted, direct=direct, proxy=proxy)
+            elif record.state == "running":
+                await self._died(record.id)
+            elif record.state == "booting":  # it never lived: whoever wanted it will ask again
+                self._records.put(replace(record, state="dead"))
 
     @property
     def isolation(self) -> str:
@@ -105,7 +106,10 @@ class Host:
             self._hello = await self._keeper.request("hello")
             for alive in self._hello["machines"]:
                 if record := self._records.get(str(alive["id"])):
-                    record = self._records.put(replace(record, state="running", port=int(alive["port"])))
+                    port = int(alive["port"])
+                    is_new = record.state == "booting"  # its front was killed before it could open the doors
+                    record = record.healed(port=port) if is_new else replace(record, state="running", port=port)
+                    self._records.put(record)
                     self._booted[record.id] = self._describe(record, alive)
             watch = asyncio.create_task(self._watch_keeper())
             self._watches.add(watch)
@@ -186,19 +190,24 @@ class Host:
         if spec.passthrough and not has_real_gpu():
             raise OSError("this host has no NVIDIA GPU to pass through")
         async with self._lock(spec.id):
-            if spec.id in self._booted:
+            if booted := self._booted.get(spec.id):
                 await asyncio.to_thread(write_keys, self._records.root(spec.id), spec.authorized_keys)
+                # an earlier front may have died between the machine's start and the opening of its ports
+                record = await self._doors.open(self._alive_record(spec.id))
+                direct, proxy = (("127.0.0.1", port) for port in record.ports)
+                self._booted[spec.id] = replace(booted, direct=direct, proxy=proxy)
                 return self._booted[spec.id]
             key = await asyncio.to_thread(self._furnish, spec)
             record = self._records.get(spec.id) or Record(spec.id)
-            record = self._records.put(replace(record, state="running", ports=ports or record.ports))
+            record = self._records.put(replace(record, state="booting", ports=ports or record.ports))
             try:
                 alive = await self._ask_keeper("boot", **self._boot_request(spec, key))
             except OSError:
                 self._records.put(replace(record, state="dead"))
                 raise
-            healed = replace(record, port=int(alive["port"]), impostor_port=0, fault=None, latency_s=0.0, bytes_per_s=0)
-            record = await self._doors.open(healed)
+            record = await self._doors.open(record.healed(port=int(alive["port"])))
+            if not is_alive(int(alive["init"])):
+                raise OSError("the machine died as soon as it had booted")
             self._booted[spec.id] = self._describe(record, alive)
             return self._booted[spec.id]
 
@@ -384,8 +393,3 @@ class Host:
             await asyncio.to_thread(self._slow_disks.release_all)
         self._keeper.close()
         await self._doors.close(leave_running=leave_running)
-
-
-def impostor_of(machine_id: str) -> str:
-    """The id of the other machine that answers in its place."""
-    return f"{machine_id}~impostor"

@@ -171,3 +171,23 @@ def test_destroy_and_destroy_again(client: Client, contract: int) -> None:
     assert "destroying" in client.run("destroy", "instance", str(contract), "-y")
     assert "no_such_instance" in client.run("destroy", "instance", str(contract), "-y")
     assert "not found" in client.run("show", "instance", str(contract))
+
+
+SDK = """
+import json, sys
+from vastai import VastAI
+vast = VastAI(api_key=sys.argv[2], server_url=sys.argv[1])
+offer = vast.search_offers(query="num_gpus=1 gpu_name=RTX_3090", order="dph_total", limit=2)[0]
+made = vast.create_instance(id=offer["id"], image="i", disk=10, ssh=True, direct=True)["new_contract"]
+listed = [row["id"] for row in vast.show_instances()]
+shown = vast.show_instance(id=made)["id"]
+gone = vast.destroy_instance(id=made)["success"]
+print(json.dumps([made in listed, shown == made, gone]))
+"""
+
+
+def test_the_providers_python_package(client: Client) -> None:
+    python = Path(EXECUTABLE).with_name("python")
+    command = [str(python), "-c", SDK, client.lab.vast_url, client.environ["VAST_API_KEY"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=CALL_LIMIT_S, env=client.environ)
+    assert json.loads(done.stdout.splitlines()[-1]) == [True, True, True]

@@ -106,9 +106,15 @@ class RunningLab:
         return next(m for m in self.control("GET", "/lab/status")["machines"] if m["id"] == str(contract))
 
     def wait_running(self, contract: int) -> dict[str, Any]:
-        found: dict[str, Any] = wait_until(
-            lambda: (row := self.row(contract)) is not None and row["actual_status"] == "running" and row
-        )
+        """The row of a contract once it runs; fails at once when it never will."""
+
+        def runs() -> dict[str, Any] | None:
+            row = self.row(contract)
+            machine = self.machine(contract)
+            assert machine["state"] != "gone", machine
+            return row if row is not None and row["actual_status"] == "running" else None
+
+        found: dict[str, Any] = wait_until(runs)
         return found
 
     def kill(self) -> None:

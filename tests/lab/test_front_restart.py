@@ -177,3 +177,24 @@ def test_the_command_lines_options(tmp_path: Path) -> None:
     assert (options.seed, options.speed, options.pacing, options.boot_s, options.machines) == (5, 2.0, False, 3.0, True)
     with pytest.raises(SystemExit):
         options_of(["up"])
+
+
+def test_killed_again_and_again_no_machine_is_lost_or_left(lab: RunningLab) -> None:
+    kept: list[int] = []
+    gone: list[int] = []
+    for round_number in range(6):
+        kept += [lab.rent().json()["new_contract"] for _ in range(2)]
+        doomed = kept.pop(0)
+        if round_number % 2:
+            lab.wait_running(doomed)
+        assert lab.vast("DELETE", f"/api/v0/instances/{doomed}/", {}).json()["success"]
+        gone.append(doomed)
+        lab.kill()
+        lab.start()
+    for each in kept:
+        lab.wait_running(each)
+    folders = lab.home / "lab" / "machines"
+    wait_until(lambda: {folder.name for folder in folders.iterdir()} == {str(each) for each in kept})
+    assert all(alive(lab.machine(each)["pid"]) for each in kept)
+    truth = {each["id"]: each["exists"] for each in lab.control("GET", "/lab/truth")["contracts"]}
+    assert truth == {**dict.fromkeys(kept, True), **dict.fromkeys(gone, False)}
