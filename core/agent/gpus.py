@@ -29,6 +29,31 @@ class Snapshot:
         self.apps: list[tuple[int, str, float | None, int | None]] = []
 
 
+class Apps:
+    """What computes, by a second nvidia-smi. One that cannot say so costs the list, never the figures."""
+
+    def __init__(self) -> None:
+        self._stream: smi.Stream | None = smi.Stream("compute-apps", smi.APP_FIELDS)
+        self._table: list[list[str]] = []
+        self._at = 0.0
+
+    def now(self, at: float) -> list[list[str]]:
+        """The latest rows; none when the last ones are older than a table may be."""
+        try:
+            fresh = self._stream.next_table(0.0) if self._stream is not None else None
+        except smi.SmiError:
+            self.close()
+            fresh = None
+        if fresh is not None:
+            self._table, self._at = fresh, at
+        return self._table if at - self._at < APPS_KEPT_S else []
+
+    def close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+
 class Gpus:
     """Starts the watching thread; `now` is the latest snapshot with its age taken into account."""
 
@@ -105,31 +130,20 @@ class Gpus:
     def _follow_smi(self) -> None:
         """Reads tables until the process ends or falls silent; both raise SmiError."""
         gpus = smi.Stream("gpu", smi.GPU_FIELDS)
+        apps = Apps()
         try:
-            apps = smi.Stream("compute-apps", smi.APP_FIELDS)
-            try:
-                self._pump(gpus, apps)
-            finally:
-                apps.close()
-        finally:
-            gpus.close()
-
-    def _pump(self, gpus: smi.Stream, apps: smi.Stream) -> None:
-        heard = time.monotonic()
-        table: list[list[str]] = []
-        table_at = 0.0
-        while not self._stopping.is_set():
-            rows = gpus.next_table(PERIOD_S)
-            now = time.monotonic()
-            fresh = apps.next_table(0.0)
-            if fresh is not None:
-                table, table_at = fresh, now
-            if rows is None:
-                if now - heard > SILENT_S:
+            heard = time.monotonic()
+            while not self._stopping.is_set():
+                rows = gpus.next_table(PERIOD_S)
+                now = time.monotonic()
+                if rows is not None:
+                    heard = now
+                    self._publish(rows, apps.now(now), now)
+                elif now - heard > SILENT_S:
                     raise smi.SmiError(f"nvidia-smi has been silent for {now - heard:.0f} s")
-                continue
-            heard = now
-            self._publish(rows, table if now - table_at < APPS_KEPT_S else [], now)
+        finally:
+            apps.close()
+            gpus.close()
 
     def _publish(self, table: list[list[str]], apps: list[list[str]], now: float) -> None:
         pairs = [pair for pair in map(smi.gpu_row, table) if pair is not None]

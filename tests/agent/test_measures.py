@@ -65,6 +65,17 @@ def test_gpus_and_their_processes_are_read_from_the_stream(
     assert (watched.driver, watched.cuda) == ("570.1", "12.8")
 
 
+def test_a_driver_that_lists_no_processes_still_gives_its_figures(
+    fake_smi: Callable[[str, str], None], watched: gpus.Gpus
+) -> None:
+    fake_smi(f"while :; do {ROWS} sleep 0.3; done", "echo 'Not Supported'; exit 3")
+    watched.start()
+    _until(lambda: watched.known)
+    first = watched.now()
+    _until(lambda: watched.now().at > first.at)
+    assert (len(watched.now().rows), watched.now().apps) == (2, [])
+
+
 def test_a_driver_that_hangs_never_hangs_us(
     fake_smi: Callable[[str, str], None], watched: gpus.Gpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,8 +136,8 @@ def test_a_busy_process_is_seen_with_its_script_and_without_its_secrets(tmp_path
         _until(lambda: table.pass_() is None and table.seen[child.pid].cpu_pct > 5)
         assert table.name(child.pid).endswith(" train.py")
         assert "s3cret" not in table.name(child.pid)
-        assert child.pid in table.top(5, set())
-        assert child.pid not in table.top(5, {child.pid})
+        assert child.pid in table.top(500, set())
+        assert child.pid not in table.top(500, {child.pid})
         assert table.cpu_s_per_s is not None
     finally:
         child.kill()
