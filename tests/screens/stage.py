@@ -102,6 +102,10 @@ class Stage:
         strips = self.console.screen._compositor.render_strips()
         return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
+    def said(self) -> str:
+        """The notes that are shown, the newest last."""
+        return "\n".join(note.message for note in self.console._notifications)
+
     def svg(self) -> str:
         return self.console.export_screenshot(title="")
 
