@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,79}\Z")
@@ -14,7 +14,7 @@ SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,79}\Z")
 
 @dataclass(frozen=True)
 class Record:
-    """`state` is running, stopped or dead; ports 0 mean any; `port` is the server behind the gate."""
+    """`state` is booting, running, stopped or dead; ports 0 mean any; `port` is the server behind the gate."""
 
     id: str
     state: str = "dead"
@@ -29,6 +29,10 @@ class Record:
     def target_port(self) -> int:
         """Where the gate leads: the machine, or the one that answers in its place. 1 (nobody) before the first boot."""
         return self.impostor_port or self.port or 1
+
+    def healed(self, *, port: int) -> Record:
+        """As after a boot: running at `port`, with nothing wrong with its network."""
+        return replace(self, state="running", port=port, impostor_port=0, fault=None, latency_s=0.0, bytes_per_s=0)
 
 
 class Records:

@@ -5,6 +5,8 @@ One rule: plain values, the words of a provider's offer.
 
 from __future__ import annotations
 
+import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,3 +61,16 @@ class Booted:
     root: Path
     workspace_root: Path
     address: str  # a loopback address of its own, $LAB_ADDR inside: workloads bind their ports there
+
+
+def own_address(machine_id: str) -> str:
+    """A loopback address for its own services: any user may bind 127.0.0.0/8 on Linux, and ports are shared."""
+    if sys.platform != "linux":
+        return "127.0.0.1"
+    number = zlib.crc32(machine_id.encode())
+    return f"127.77.{number >> 8 & 255}.{number % 254 + 1}"
+
+
+def impostor_of(machine_id: str) -> str:
+    """The id of the other machine that answers in its place."""
+    return f"{machine_id}~impostor"

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from core.lab import processes, rootfs
-from core.lab.host import Booted, Host
+from core.lab.host import Booted
 from core.lab.links import KeeperLink
 from core.lab.throttle import Throttle
 from tests.lab.machine_rig import Rig, eventually, lab
@@ -318,52 +318,6 @@ async def test_an_id_that_is_a_path_is_refused(rig: Rig) -> None:
     for bad in ("../x", "a/b", "", ".hidden"):
         with pytest.raises(OSError, match="cannot name a machine"):
             await rig.host.boot(rig.spec(bad, hostname="x"))
-
-
-async def test_machines_of_an_earlier_front_are_adopted_and_deaths_in_between_are_told() -> None:
-    async with lab() as rig:
-        stays = await rig.host.boot(rig.spec("stays"))
-        dies = await rig.host.boot(rig.spec("dies"))
-        await rig.host.close(leave_running=True)
-        os.kill(dies.pid, signal.SIGKILL)
-        await eventually(lambda: not processes.is_alive(dies.init_pid))
-        rig.host = await Host.start(rig.directory / "lab", with_parent=True)
-        assert rig.host.booted() == {"stays": stays}
-        assert await next_death(rig) == "dies"
-        assert (await rig.ssh(stays, "echo still")).text == "still"
-        os.kill(stays.pid, signal.SIGKILL)
-        assert await next_death(rig) == "stays"
-
-
-@pytest.mark.parametrize("isolation", isolations())
-async def test_a_killed_keeper_takes_all_machines_along_and_a_new_one_boots_them(isolation: str) -> None:
-    async with lab(isolation) as rig:
-        booted = await rig.host.boot(rig.spec("one"))
-        await rig.ssh(booted, DAEMON.format(beat="$WORKSPACE/beat"))
-        family = processes.descendants(booted.init_pid)
-        keeper = processes.read_stat(booted.init_pid)
-        assert keeper is not None
-        os.kill(keeper.parent, signal.SIGKILL)
-        assert await next_death(rig) == "one"
-        again = await rig.host.boot(rig.spec("one"))
-        assert again.direct == booted.direct
-        assert (await rig.ssh(again, "test -f $WORKSPACE/beat && echo kept")).text == "kept"
-        await eventually(lambda: not any(processes.is_alive(pid) for pid in family))
-
-
-async def test_a_killed_gate_comes_back_with_the_same_ports() -> None:
-    async with lab() as rig:
-        booted = await rig.host.boot(rig.spec("one"))
-        os.kill(rig.host.gate_pid, signal.SIGKILL)
-
-        async def answers() -> bool:
-            return (await rig.ssh(booted, "true")).status == 0
-
-        for _ in range(100):
-            if await answers():
-                break
-            await asyncio.sleep(0.1)
-        assert await answers()
 
 
 async def test_a_bad_request_costs_no_machine_its_life(rig: Rig) -> None:
