@@ -18,7 +18,6 @@ from core.client import EngineClient
 from core.domain import api
 from core.domain.errors import EngineError
 from core.domain.events import Fact, sentence, severity
-from core.launch import ensure_engine
 
 _NEWEST = 200
 _PAGE = 500
@@ -65,8 +64,8 @@ async def _events(
         try:
             last = await _follow(session, client, last, workspace)
         except EngineError:
+            # it may have been stopped on purpose: whoever only looks on waits, and does not start it
             await asyncio.sleep(_REJOIN_S)
-            await asyncio.to_thread(ensure_engine, session.home)
 
 
 async def _all_since(session: Session, client: EngineClient, seq: int, since_at: float, workspace: str | None) -> int:

@@ -16,16 +16,21 @@ from core.domain import api
 from core.domain.errors import EngineError, UnderstudyError
 from core.domain.operations import Operation, Step
 from core.domain.state import State, apply
-from core.launch import ensure_engine
+from core.launch import ensure_engine, wait_engine
 
 _REJOIN_S = 0.2
 _REJOINS_MAX = 20
 _TICK_S = 0.2
+_RETURN_S = 5.0  # an engine that was stopped to be started anew is back by then: it starts in less than 2 s
 _GLYPHS = {"done": "✓", "failed": "✗", "running": "…"}
 
 
 class OperationFailed(UnderstudyError):
     """An operation ended failed or cancelled; the sentence is its reason."""
+
+
+class EngineStopped(EngineError):
+    """Somebody stopped the engine, as against: it died. It is not started again behind their back."""
 
 
 class Timeline:
@@ -61,7 +66,7 @@ class Timeline:
             self._open = False
 
     def _line(self, step: Step, took_s: float | None) -> str:
-        line = f"  {self._glyphs[step.state]} {step.name:<16} {seconds(took_s) or '':>7}  {step.detail}"
+        line = f"  {self._glyphs[step.state]} {step.name:<27}{seconds(took_s) or '':>7}  {step.detail}"
         return one_line(line)[:118].rstrip()
 
 
@@ -100,12 +105,24 @@ async def _watch(session: Session, operation: str, shown: Callable[[Operation | 
             found = await _follow(client, operation, state, shown)
             if found is not None:
                 return found
+        except EngineStopped as stopped:
+            await _back(session, operation, stopped)
+            continue
         except EngineError:
             rejoins += 1
             if rejoins > _REJOINS_MAX:
                 raise
         await asyncio.sleep(_REJOIN_S)
         await asyncio.to_thread(ensure_engine, session.home)
+
+
+async def _back(session: Session, operation: str, stopped: EngineStopped) -> None:
+    """Returns when the engine is there again; raises `stopped` when it stays away."""
+    try:
+        await asyncio.to_thread(wait_engine, session.home, None, wait_s=_RETURN_S)
+    except EngineError:
+        stopped.hint = f"Start it and watch on: understudy operations show {operation} --watch."
+        raise stopped from None
 
 
 async def _follow(
@@ -126,7 +143,7 @@ async def _follow(
 
 
 async def _folded(client: EngineClient, operation: str, state: State, update: api.Update) -> Operation | None:
-    """Raises NotFoundError for an operation that the engine does not know."""
+    """Raises NotFoundError for an operation that the engine does not know, EngineStopped."""
     if isinstance(update, api.Snapshot):
         _take(state, update.state)
         if operation not in state.operations:
@@ -134,6 +151,8 @@ async def _folded(client: EngineClient, operation: str, state: State, update: ap
     elif isinstance(update, api.Delta):
         for fact in update.facts:
             apply(state, fact)
+    elif isinstance(update, api.End) and update.reason == "closing":
+        raise EngineStopped("The engine was stopped; the operation goes on when it starts again.")
     return state.operations.get(operation)
 
 

@@ -41,6 +41,7 @@ def offer(one: Offer, now: float, disk_gb: float) -> dict[str, Any]:
         "kind": one.kind,
         "usd_per_hour": usd(one.usd_per_hour),
         "all_in_usd_per_hour": usd(one.all_in_usd_per_hour(disk_gb)),
+        "usd_per_gpu_hour": usd(one.usd_per_gpu_hour),
         "region": one.region,
         "country": one.country,
         "reliability": one.reliability,

@@ -11,6 +11,7 @@ from core.cli import objects
 from core.cli.output import money
 from core.cli.session import Session, Verb, pass_session
 from core.cli.workspaces import rows_of
+from core.config import load
 from core.domain import api
 
 
@@ -22,6 +23,7 @@ def status(session: Session) -> None:
     snapshot = session.run(client.state())
     now = time.time()
     found = _status(snapshot, now)
+    found["alerts"] += [{"severity": "warn", "text": problem} for problem in load(session.home).problems]
     session.out.document(found, lambda: _people(session, found))
 
 
