@@ -118,8 +118,7 @@ class VTable(Themed, ScrollView, can_focus=True, inherit_bindings=False):
     def chosen(self) -> list[Hashable]:
         """The marked rows in their order, else the row under the cursor."""
         if self.marks:
-            keys = (self.source.row_key(index) for index in range(len(self.source)))
-            return [key for key in keys if key in self.marks]
+            return [key for key in map(self.source.row_key, range(len(self.source))) if key in self.marks]
         return [] if self._cursor_key is None else [self._cursor_key]
 
     def data_changed(self, *, reordered: bool = False) -> None:
