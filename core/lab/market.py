@@ -17,8 +17,10 @@ MARKET_STEP_S = 60.0
 RENTERS_STEP_S = 45.0
 LOWEST, HIGHEST = 0.85, 1.2
 FLOOR_LOWEST, FLOOR_HIGHEST = 0.6, 1.5
-_MOVES = 0.05
-_FLOOR_MOVES = 0.25
+# a minute's chance to move: on demand as published series do (1 - 0.75 ** (1 / 60)); floors are livelier, by the
+# lab's choice
+_MOVES = 0.0048
+_FLOOR_MOVES = 0.03
 _OCCUPANCY = 0.35
 
 
@@ -41,7 +43,7 @@ def _step(rng: random.Random, now: float, home: float, low: float, high: float, 
 
 
 def move_prices(rng: random.Random, hosts: dict[int, CloudHost], market: dict[int, MarketHost]) -> None:
-    """One step of every price: few on-demand prices move, a quarter of the floors do."""
+    """One minute of every price: most stand still."""
     for machine_id, row in market.items():
         host = hosts[machine_id]
         if rng.random() < _MOVES:
