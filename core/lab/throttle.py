@@ -81,9 +81,13 @@ class Throttle:
         """Everyone back to full speed, and the group gone. Silent when there is none."""
         self._remove(self.base / f"{self._prefix}{machine_id}")
 
+    def groups(self) -> list[Path]:
+        """Those of this home that exist now."""
+        return list(self.base.glob(f"{self._prefix}*"))
+
     def clear(self) -> None:
         """Remove what an earlier front of this home left."""
-        for group in self.base.glob(f"{self._prefix}*"):
+        for group in self.groups():
             self._remove(group)
 
     def _remove(self, group: Path) -> None:

@@ -257,7 +257,7 @@ async def test_a_full_disk_is_real_or_refused(rig: Rig) -> None:
 def groups(home: Path) -> list[Path] | None:
     """Control groups of slowed machines; None where the host has no throttle for us."""
     try:
-        return list(Throttle.find(home).base.glob("understudy-lab-*-slow"))
+        return Throttle.find(home).groups()
     except OSError:
         return None
 
