@@ -277,7 +277,7 @@ class ProviderHttp:
             return Unavailable(
                 f"{self.title} answered with {page} (HTTP {status}){said}", outcome_unknown=endpoint.changes, **where
             )
-        if answer.is_page:
+        if answer.is_page and status != 401:
             return Unexpected(
                 f"{self.title} answered with a web page instead of data (HTTP {status}).",
                 outcome_unknown=endpoint.changes and status < 400,

@@ -72,12 +72,6 @@ async def get_file(connection: Connection, path: str, local: Path, *, limit: int
     return size
 
 
-async def exists(connection: Connection, path: str) -> bool:
-    async with _sftp(connection) as sftp:
-        with _about(connection, path):
-            return await sftp.exists(path)
-
-
 async def _put(connection: Connection, path: str, parts: AsyncIterator[bytes], mode: int) -> None:
     fresh = f"{path}.{secrets.token_hex(4)}.new"
     async with _sftp(connection) as sftp:
