@@ -138,7 +138,7 @@ def test_durations(text: str, value: float) -> None:
     assert Duration().convert(text, None, None) == value
 
 
-@pytest.mark.parametrize("text", ["", "8", "h", "8x", "-1h", "1..2h", "0s", "8h3"])
+@pytest.mark.parametrize("text", ["", "h", "8x", "-1h", "1..2h", "0s", "8h3"])
 def test_no_durations(text: str) -> None:
     with pytest.raises(click.UsageError):
         Duration().convert(text, None, None)
