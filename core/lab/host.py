@@ -21,7 +21,7 @@ from core.lab.furnish import furnish, has_real_gpu, host_key, write_keys
 from core.lab.links import KeeperLink, NoAnswer, end_process, open_or_spawn
 from core.lab.processes import descendants, is_alive, read_stat
 from core.lab.records import Record, Records
-from core.lab.specs import Booted, GpuSpec, MachineSpec, impostor_of, own_address
+from core.lab.specs import PROTOCOL, Booted, GpuSpec, MachineSpec, impostor_of, own_address
 from core.lab.throttle import SlowDisks
 
 __all__ = ["Booted", "GpuSpec", "Host", "MachineSpec"]
@@ -104,6 +104,8 @@ class Host:
                 self._keeper, "core.lab.keeper", self._home, "keeper.sock", with_parent=self._with_parent
             )
             self._hello = await self._keeper.request("hello")
+            if self._hello["protocol"] != PROTOCOL:
+                raise OSError("a lab of another version runs in this home: end it with `lab down` of that version")
             for alive in self._hello["machines"]:
                 if record := self._records.get(str(alive["id"])):
                     port = int(alive["port"])

@@ -29,11 +29,11 @@ from core.lab import linuxns as ns
 from core.lab import machine, rootfs
 from core.lab.meter import Card, Meter, Metered
 from core.lab.processes import all_stats, descendants, is_alive, kill_tree, read_stat, send, signal_tree
+from core.lab.specs import PROTOCOL
 
 log = logging.getLogger(__name__)
 
 WARM = (asyncssh.scp, asyncssh.sftp, ed25519)
-PROTOCOL = 1  # raised when a front of another version could not talk to this keeper
 DATAGRAM_BYTES = 1 << 17  # below net.core.wmem_default (212,992), the limit of one Unix datagram
 BOOT_LIMIT_S = 20.0  # a boot takes 40 ms; one that hangs in the kernel must not hang the keeper
 END_LIMIT_S = 5.0  # init takes its tree along in about 40 ms; after this the keeper does it itself

@@ -10,6 +10,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+PROTOCOL = 1  # between front and keeper; raised when one of another version could not talk to the other
+
 
 @dataclass(frozen=True)
 class GpuSpec:
