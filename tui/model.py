@@ -6,6 +6,7 @@ object has a version that rises when it changed; a topic is dirty when one of it
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,8 @@ class Model:
     """When the engine was last heard, by this machine's clock."""
     _versions: dict[tuple[str, str], int] = field(default_factory=dict)
     _life: int = 0
+    _machines_changed: int = 0
+    _spent: tuple[tuple[int, int, int], Spend] | None = None
     _dirty: set[str] = field(default_factory=set)
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -110,8 +113,11 @@ class Model:
         return suspects + alone
 
     def spent(self, now: float) -> Spend:
-        """What is billed at this instant."""
-        return spend(self.state.machines.values(), self.state.spend_by_month, now)
+        """What is billed now, to the second: asking again within it costs nothing."""
+        asked = (int(now), self._life, self._machines_changed)
+        if self._spent is None or self._spent[0] != asked:
+            self._spent = (asked, spend(self.state.machines.values(), self.state.spend_by_month, now))
+        return self._spent[1]
 
     def take_dirty(self) -> frozenset[str]:
         """The topics that changed since the last call."""
@@ -189,7 +195,7 @@ class Model:
             loads = self.loads.get(machine)
             if loads is None:
                 loads = self.loads[machine] = deque(maxlen=HISTORY_S)
-            loads.append(bytes([_load(gpu.utilization_pct) for gpu in reading.gpus]))
+            loads.append(_loads(reading))
             if whole or machine in self.watched:
                 self.recent.setdefault(machine, deque(maxlen=HISTORY_S)).append(reading)
         self._dirty.add("readings")
@@ -197,10 +203,21 @@ class Model:
     def _touch(self, kind: str, key: str) -> None:
         self._versions[kind, key] = self._versions.get((kind, key), 0) + 1
         self._dirty.add(kind)
+        if kind == "machines":
+            self._machines_changed += 1
         if kind == "machines" and self.state.machines.get(key) is None:
             for kept in (self.readings, self.recent, self.loads):
                 kept.pop(key, None)
 
 
-def _load(utilization_pct: float | None) -> int:
-    return UNKNOWN if utilization_pct is None else max(0, min(100, int(utilization_pct)))
+def _loads(reading: MachineReading) -> bytes:
+    percents = [gpu.utilization_pct for gpu in reading.gpus]
+    try:
+        return bytes([UNKNOWN if percent is None else int(percent) for percent in percents])
+    except (ValueError, OverflowError):  # a driver that reports nonsense: beyond a byte, or not a number
+        return bytes([percent_byte(percent) for percent in percents])
+
+
+def percent_byte(percent: float | None) -> int:
+    """A percentage in a byte, `UNKNOWN` where there is none or it is no number."""
+    return UNKNOWN if percent is None or not math.isfinite(percent) else max(0, min(100, int(percent)))

@@ -35,7 +35,7 @@ def spend(machines: Iterable[Machine], closed_by_month: Mapping[str, float], now
     """Spending now. `closed_by_month`: USD of stretches that ended, of machines gone or not, by month (UTC)."""
     burn = committed = 0.0
     count = 0
-    month = closed_by_month.get(month_of(now), 0.0)
+    month, month_began = closed_by_month.get(month_of(now), 0.0), month_start(now)
     for machine in machines:
         if machine.state in ("destroyed", "failed"):
             continue
@@ -43,7 +43,8 @@ def spend(machines: Iterable[Machine], closed_by_month: Mapping[str, float], now
         burn += machine.burn_usd_per_hour
         committed += machine.usd_per_hour
         if machine.rate_since is not None:
-            month += by_month(machine.rate_since, now, machine.burn_usd_per_hour).get(month_of(now), 0.0)
+            stretch_s = max(0.0, now - max(machine.rate_since, month_began))
+            month += stretch_s / SECONDS_PER_HOUR * machine.burn_usd_per_hour
     return Spend(burn_usd_per_hour=burn, committed_usd_per_hour=committed, month_usd=month, machines=count)
 
 

@@ -33,8 +33,8 @@ NARROW = 100
 """Below so many columns the short forms are used; the same figure is the app's breakpoint."""
 
 
-FRAME_TOPICS = frozenset({"connection", "latency", "events", "machines", "budget"})
-"""What the lines at the top show."""
+FRAME_TOPICS = TOPICS - {"readings", "markets", "hosts"}
+"""What the lines at the top and the keys at the bottom depend on."""
 
 
 class Banner(Painted):
@@ -187,7 +187,7 @@ class Panel(Screen[None], inherit_bindings=False):
         concern = (topics | self._missed) & self.topics
         self._slow_missed |= topics
         self._missed.clear()
-        if concern or topics & FRAME_TOPICS:
+        if topics & FRAME_TOPICS:
             self.frame()
         if "events" in topics and self.console.drawer_open:
             self.console.look_at_events()
