@@ -6,6 +6,7 @@ One rule: a single thread and no event loop, so that a fork is safe and PDEATHSI
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -334,13 +335,10 @@ class Loop:
         self.selector.register(client, selectors.EVENT_READ, client)
 
     def _serve(self, client: socket.socket) -> None:
-        try:
-            message = client.recv(DATAGRAM_BYTES)
-            if message:
+        with contextlib.suppress(OSError):  # the front was killed in the middle of a request; what it asked for stands
+            if message := client.recv(DATAGRAM_BYTES):
                 client.send(json.dumps(self.keeper.handle(client, json.loads(message))).encode())
                 return
-        except OSError:
-            pass  # the front was killed in the middle of a request; what it asked for stands
         self.selector.unregister(client)
         self.keeper.watchers.discard(client)
         client.close()
