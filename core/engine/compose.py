@@ -28,6 +28,7 @@ from core.engine.renting import Renting
 from core.engine.rooms import Rooms
 from core.engine.tending import Tending
 from core.home import Home
+from core.operations.arrive import UPLINK_SETTING
 from core.operations.context import Context, RentRules, fill
 from core.operations.reach import Reach
 from core.operations.views import AccountView, MarketView
@@ -87,6 +88,8 @@ async def build(home: Home, loaded: Loaded, *, version: str, stop: Callable[[], 
         clock=time.time,
         monotonic=time.monotonic,
     )
+    uplink = await store.setting(UPLINK_SETTING, lambda: "")
+    context.uplink.saw(float(uplink) if uplink else None)
     fill(context)
     feed = Feed(lambda: store.state, lambda since: store.journal(since=since, limit=5000))
     telemetry = Telemetry(history, time.time)
@@ -130,6 +133,7 @@ def _wire(engine: Engine, public_key: str) -> None:
         if fact.kind in ("machine_destroyed", "machine_failed") and fact.machine is not None:
             feed.forget(fact.machine)
             engine.telemetry.forget(fact.machine)
+            context.reach.forget(fact.machine)
 
     engine.store.listen(feed.fact)
     engine.store.listen(gone)

@@ -6,6 +6,7 @@ One rule: a machine is not called ready because it says so; it is reached, measu
 from __future__ import annotations
 
 import asyncio
+import math
 from functools import partial
 
 from core.domain.errors import HostKeyChanged, MachineError, ProviderError
@@ -13,11 +14,12 @@ from core.domain.events import Said
 from core.domain.machines import Machine
 from core.operations.codec import durable
 from core.operations.context import ctx
-from core.operations.judge import Advertised, verdict
+from core.operations.judge import Advertised, Uplink, verdict
 from core.operations.timeline import Outcome, step
 from core.providers.base import ProviderMachine
 from core.store.store import Tx
 
+UPLINK_SETTING = "uplink_mbit_per_s"
 SSH_RETRY_S = 0.3
 SSH_RETRY_MAX_S = 3.0
 SSH_TRY_S = 15.0
@@ -148,7 +150,11 @@ async def check(machine_id: str) -> Checked:
         channel = await context.reach.agent(machine_id, seen.addresses if seen else ())
         connection = await context.reach.connection(machine_id, seen.addresses if seen else ())
         advertised = _advertised(machine, seen)
-        reason, detail = await verdict(channel, connection, advertised, context.rules)
+        uplink = Uplink(math.inf) if machine.simulated else context.uplink
+        known = uplink.mbps
+        reason, detail = await verdict(channel, connection, advertised, context.rules, uplink)
+        if uplink is context.uplink and uplink.mbps != known:
+            await context.store.remember(UPLINK_SETTING, str(uplink.mbps))
     except MachineError as e:
         return Checked(ok=False, detail=f"it was lost while being checked: {e}")
     if reason is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from core.operations.judge import Uplink
 from core.operations.reach import Reach
 from core.operations.views import AccountView, MarketView
 from core.providers.base import Provider
@@ -41,6 +42,7 @@ class Context:
     owner: str
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    uplink: Uplink = field(default_factory=Uplink)
     destroy_refusals: dict[str, str] = field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ One rule: too little is a lie, more is not; a value that nobody could measure is
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -28,6 +29,20 @@ class Tolerances(Protocol):
     judge_network: bool
 
 
+@dataclass
+class Uplink:
+    """How fast we ourselves can send, Mbit/s: the best that any machine ever took from us; None until one did.
+
+    In the lab, on this machine's own loopback, it has no bound.
+    """
+
+    mbps: float | None = None
+
+    def saw(self, mbps: float | None) -> None:
+        if mbps is not None and (self.mbps is None or mbps > self.mbps):
+            self.mbps = mbps
+
+
 class Advertised(msgspec.Struct, frozen=True, kw_only=True):
     gpu: str
     gpu_count: int
@@ -48,7 +63,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def verdict(
-    channel: AgentChannel, connection: Connection, advertised: Advertised, rules: Tolerances
+    channel: AgentChannel, connection: Connection, advertised: Advertised, rules: Tolerances, uplink: Uplink
 ) -> tuple[str | None, str]:
     """(reason to give it back or None, what was found). Raises MachineError leaves when it is lost meanwhile."""
     hello = channel.hello
@@ -64,7 +79,9 @@ async def verdict(
     )
     name = hello.gpus[0].name if hello.gpus else "no GPU"
     found = f"{len(hello.gpus)}x {name}, driver {hello.driver or '–'}, CUDA {hello.cuda or '–'}"
-    return slow_lie(measured, advertised, rules), found
+    reason = slow_lie(measured, advertised, rules, uplink.mbps)
+    uplink.saw(measured.upload_mbps)
+    return reason, found
 
 
 def gpu_lie(hello: AgentHello, advertised: Advertised, rules: Tolerances) -> str | None:
@@ -87,8 +104,8 @@ def gpu_lie(hello: AgentHello, advertised: Advertised, rules: Tolerances) -> str
     return None
 
 
-def slow_lie(measured: Measured, advertised: Advertised, rules: Tolerances) -> str | None:
-    """Disk and network as advertised within tolerance; a cap keeps our own stream from being what is judged."""
+def slow_lie(measured: Measured, advertised: Advertised, rules: Tolerances, uplink_mbps: float | None) -> str | None:
+    """Disk and network as advertised within tolerance. A slow stream condemns only where ours is known to be faster."""
     if (
         advertised.disk_gb is not None
         and measured.disk_gb is not None
@@ -99,8 +116,9 @@ def slow_lie(measured: Measured, advertised: Advertised, rules: Tolerances) -> s
         expected = advertised.disk_mbps * SHORT_WRITE_SHARE * (1 - rules.disk_tolerance)
         if measured.disk_write_mbps < expected:
             return f"its disk writes {measured.disk_write_mbps:.0f} MB/s, {advertised.disk_mbps:.0f} were advertised"
-    if advertised.inet_down_mbps is not None and measured.upload_mbps is not None:
-        expected = min(advertised.inet_down_mbps, STREAM_MBIT_CAP) * (1 - rules.net_tolerance)
+    if advertised.inet_down_mbps is not None and measured.upload_mbps is not None and uplink_mbps is not None:
+        possible = min(advertised.inet_down_mbps, STREAM_MBIT_CAP, uplink_mbps)
+        expected = possible * (1 - rules.net_tolerance)
         if measured.upload_mbps < expected:
             return (
                 f"its network takes {measured.upload_mbps:.0f} Mbit/s, {advertised.inet_down_mbps:.0f} were advertised"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.domain.errors import Unreachable
 from core.providers.base import Address
+from core.remote import host_keys
 from core.remote.agent_client import AgentChannel, AgentOrders
 from core.remote.ssh import Address as SshAddress
 from core.remote.ssh import Connection, connect
@@ -26,6 +27,7 @@ class Reach:
         self._connections: dict[str, Connection] = {}
         self._channels: dict[str, AgentChannel] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._forgetting: set[asyncio.Future[None]] = set()
 
     async def connection(self, machine_id: str, addresses: Sequence[Address], *, timeout_s: float = 20.0) -> Connection:
         """The machine's connection, made when there is none. Raises Unreachable or HostKeyChanged."""
@@ -68,6 +70,12 @@ class Reach:
             await channel.close()
         if connection is not None:
             await connection.close()
+
+    def forget(self, machine_id: str) -> None:
+        """A destroyed machine's pinned key goes; in a thread, for it is a file."""
+        task = asyncio.get_running_loop().run_in_executor(None, host_keys.forget, self.known_hosts, machine_id)
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
 
     async def close(self) -> None:
         for machine_id in list(self._connections):

@@ -132,6 +132,16 @@ class Store:
 
         return await self.write(work)
 
+    async def remember(self, key: str, value: str) -> None:
+        """Replaces a setting: a measurement of ours that no fact depends on."""
+
+        def work(tx: Tx) -> None:
+            s = schema.settings
+            tx.connection.execute(s.delete().where(s.c.key == key))
+            tx.connection.execute(s.insert().values(key=key, value=value))
+
+        await self.write(work)
+
     async def close(self) -> None:
         await self._run(self._engine.dispose)
         self._thread.shutdown(wait=False)
