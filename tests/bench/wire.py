@@ -23,7 +23,7 @@ class Wire:
         self._upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._rng = rng
         self._waiting: dict[str, list[asyncio.Future[None]]] = {CREATE: [], DESTROY: []}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[asyncio.StreamWriter] = set()
         self.calls: Counter[str] = Counter()
         self.slow = 1.0
 
@@ -33,10 +33,11 @@ class Wire:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
+        """Hangs up on everybody."""
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in list(self._open):
+            writer.close()
+        await self._server.wait_closed()
 
     async def next(self, kind: str, timeout_s: float) -> bool:
         """Waits until a create has left for the provider, or a destroy was answered; False when none did in time."""
@@ -59,18 +60,17 @@ class Wire:
                 future.set_result(None)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             up_reader, up_writer = await asyncio.open_connection(*self._upstream)
+            ends = {writer, up_writer}
+            self._open |= ends
             try:
                 while True:
                     await self._pass(reader, writer, up_reader, up_writer)
             finally:
-                up_writer.close()
-                writer.close()
+                self._open -= ends
+                for end in ends:
+                    end.close()
 
     async def _pass(
         self,
