@@ -33,6 +33,7 @@ class SocketEngine:
             {"name": "kill", "what": "every process of the machine dies"},
             {"name": "hang", "what": "the machine stops answering, its connections stay"},
         ]
+        self.endpoints: dict[str, api.Endpoint] = {}
         self.hold = asyncio.Event()
         self.hold.set()
         self._streams: set[asyncio.Queue[api.Update | None]] = set()
@@ -153,6 +154,8 @@ class SocketEngine:
             case ["machines", machine, "log" | "provider-log" as which]:
                 lines = s.logs.get(f"{machine}:{which}", [])
                 return 200, api.MachineLog(path=f"/workspace/{which}" if lines else None, lines=lines, at=s.now)
+            case ["endpoints", name] if name in self.endpoints:
+                return 200, self.endpoints[name]
             case ["lab", "faults"]:
                 return 200, self.faults
             case ["intents", "plan"]:

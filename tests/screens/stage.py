@@ -141,5 +141,8 @@ async def stage(
                     console.model.take_delta(delta)
                 await on.settle()
                 yield on
+                # run_test takes the screens down while the timers still run; the console's own way out stops them first
+                for timer in list(console._timers):
+                    timer.stop()
         finally:
             await engine.stop()
