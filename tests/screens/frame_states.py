@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.screens.scenario import full
+from tests.screens.days import full, working
 from tests.screens.stage import Stage, stage
-from tests.screens.states import PICTURES, Picture, working
+from tests.screens.states import PICTURES, Picture
 
 
 async def held(on: Stage) -> None:
