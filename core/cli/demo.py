@@ -5,6 +5,7 @@ One rule: it leaves nothing behind, however it ends.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from core.cli.session import Session, Verb, is_terminal, operation_id, pass_sess
 from core.cli.ssh import terminal_restored
 from core.cli.workload import start_training
 from core.client import EngineClient
-from core.config import set_value
+from core.config import KEYS, set_value
 from core.domain import api
 from core.domain.errors import IntentRefused, UnderstudyError
 from core.domain.workspaces import UpSpec
@@ -58,6 +59,8 @@ def demo(session: Session, headless: bool, seed: int) -> None:
     headless = headless or session.json
     if not headless and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise IntentRefused("The console needs a terminal.", hint="For scripts: understudy demo --headless.")
+    for key in KEYS.values():
+        os.environ.pop(key.environment, None)  # a world of its own: above all not the operator's own database
     home = find_home(_own_directory(session.home_argument))
     with told_to_end(), DemoHome(home) as place:
         try:

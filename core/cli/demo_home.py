@@ -48,9 +48,9 @@ class DemoHome:
         waiting = self._janitor
         if waiting is None or waiting.stdin is None:
             return
-        waiting.stdin.close()
         before = [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
         try:
+            waiting.stdin.close()
             self._wait(waiting)
         finally:
             for number, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):

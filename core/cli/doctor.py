@@ -27,7 +27,7 @@ _SSH_TIMEOUT_S = 10
 @pass_session
 def doctor(session: Session) -> None:
     """Check keys (read-only calls), SSH, clock, disk, settings and the rest; leaves with 1 when something is wrong."""
-    checks = [_python(), _home(session.home), _secrets(session.home), *_of_engine(session)]
+    checks = [_python(), _home(session.home), *_of_engine(session)]
     ok = all(c.ok for c in checks)
     found = {"ok": ok, "checks": [msgspec.to_builtins(c) for c in checks]}
     session.out.document(found, lambda: _people(session, checks))
@@ -54,7 +54,13 @@ def _of_engine(session: Session) -> list[Check]:
         reply = session.run(session.engine().doctor())
     except EngineError as e:
         home = session.home
-        return [Check(name="engine", ok=False, detail=str(e), hint=e.hint), _disk(home), _settings(home), _ssh()]
+        return [
+            Check(name="engine", ok=False, detail=str(e), hint=e.hint),
+            _secrets(home),
+            _disk(home),
+            _settings(home),
+            _ssh(),
+        ]
     return [Check(name="engine", ok=True, detail="answers"), *reply.checks]
 
 

@@ -14,7 +14,7 @@ from core.cli.output import seconds
 from core.cli.session import Noun, Session, pass_session
 from core.client import EngineClient
 from core.domain.errors import EngineError
-from core.launch import ensure_engine, probe, stop_engine
+from core.launch import ensure_engine, environment, probe, stop_engine
 
 
 @click.group(cls=Noun)
@@ -51,11 +51,11 @@ def stop(session: Session) -> None:
 @pass_session
 def run(session: Session) -> None:
     """Run it in the foreground, for a service manager."""
-    arguments = [sys.executable, "-m", "core.engine", "run"]
+    arguments = [sys.executable, "-P", "-m", "core.engine", "run"]
     if session.home.config == session.home.state:
         arguments += ["--home", str(session.home.state)]
     sys.stdout.flush()
-    os.execv(sys.executable, arguments)  # noqa: S606 - no shell is what is wanted: it becomes the engine
+    os.execve(sys.executable, arguments, environment())  # noqa: S606 - no shell is what is wanted: it becomes the engine
 
 
 @engine.command("install-service")

@@ -134,8 +134,13 @@ def _confirm(session: Session, snapshot: api.Snapshot, machine_id: str, verb: Ma
 
 
 async def _now(client: EngineClient, ids: list[str]) -> list[dict[str, Any]]:
-    machines = (await client.state()).state.machines
-    return [{"id": i, "state": machines[i].state} for i in ids if i in machines]
+    """By our id, or by the provider's: an adopted machine has got one of ours only now."""
+    machines = (await client.state()).state.machines.values()
+    return [
+        {"id": m.id, "state": m.state, "workspace": m.workspace}
+        for m in machines
+        if m.id in ids or f"{m.provider}:{m.provider_id}" in ids
+    ]
 
 
 def _row(found: dict[str, Any]) -> list[Any]:

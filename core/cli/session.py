@@ -173,7 +173,7 @@ class Duration(click.ParamType[float]):
         if isinstance(value, float):
             return value
         if str(value).strip().replace(".", "", 1).isdigit():
-            return float(value)
+            value = f"{value}s"
         total, digits = 0.0, ""
         for letter in str(value).strip().lower():
             if letter.isdigit() or letter == ".":
@@ -194,7 +194,7 @@ def workspace_names(context: click.Context, _: click.Parameter, incomplete: str)
     from core.client import EngineClient
     from core.launch import probe
 
-    home = find_home(context.find_root().params.get("home"))
+    home = context.ensure_object(Session).home
     if probe(home) is None:
         return []
     try:

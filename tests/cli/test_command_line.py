@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -138,7 +139,7 @@ def test_durations(text: str, value: float) -> None:
     assert Duration().convert(text, None, None) == value
 
 
-@pytest.mark.parametrize("text", ["", "h", "8x", "-1h", "1..2h", "0s", "8h3"])
+@pytest.mark.parametrize("text", ["", "0", "h", "8x", "-1h", "1..2h", "0s", "8h3"])
 def test_no_durations(text: str) -> None:
     with pytest.raises(click.UsageError):
         Duration().convert(text, None, None)
@@ -189,7 +190,7 @@ def test_config_by_words(verb: Verb, home: Home) -> None:
     assert len(answer.json["problems"]) == 1
 
 
-def test_the_unit_is_shown_before_it_is_written(verb: Verb, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_unit_is_shown_before_it_is_written(verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     answer = verb("engine", "install-service", "--dry-run", "--json")
     assert answer.status == 0
@@ -198,4 +199,8 @@ def test_the_unit_is_shown_before_it_is_written(verb: Verb, tmp_path: object, mo
     assert "NoNewPrivileges=yes" in unit
     refused = verb("engine", "install-service", "--json")
     assert refused.status == 4
-    assert not list(__import__("pathlib").Path(str(tmp_path)).rglob("*.service"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    without = verb("engine", "install-service", "--yes", "--json")
+    assert without.status == 1
+    assert "engine run" in without.json["error"]["hint"]
+    assert not list(tmp_path.rglob("*.service"))

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from core.home import Home
@@ -289,6 +290,25 @@ def test_events(lab_verb: Verb, workspace: str, lab_home: Home) -> None:
         assert following.wait(PATIENCE_S) == 130
 
 
+def test_the_shell_completes_names_and_settings(lab_home: Home, workspace: str) -> None:
+    def completed(*before: str) -> str:
+        words = ["understudy", "--home", str(lab_home.state), *before]
+        told = {
+            "_UNDERSTUDY_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        }
+        code = "from core.cli.main import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **told}, capture_output=True, text=True, check=False
+        )
+        return done.stdout
+
+    assert workspace in completed("ssh", workspace[:4])
+    assert "rent.disk_gb" in completed("config", "get", "rent.d")
+    assert "machines" in completed("mach")
+
+
 def test_doctor(lab_verb: Verb) -> None:
     answer = lab_verb("doctor", "--json")
     found = answer.json
@@ -343,3 +363,62 @@ def test_the_engine_is_started_by_whoever_needs_it(lab_verb: Verb, workspace: st
     assert lab_verb("engine", "status", "--json").json["state"] == "stopped"
     assert lab_verb("show", workspace, "--json").json["state"] in ("running", "suspect")
     assert lab_verb("engine", "status", "--json").json["pid"] != stopped.json["was_pid"]
+
+
+def test_a_machine_is_stopped_started_and_destroyed(lab_verb: Verb) -> None:
+    assert lab_verb("up", "machine", "--gpu", "4090", "--yes").status == 0
+    (one,) = [m for m in lab_verb("machines", "list", "--json").json["machines"] if m["workspace"] == "machine"]
+
+    def state() -> str:
+        return str(lab_verb("machines", "show", one["id"], "--json").json["state"])
+
+    stopped = lab_verb("machines", "stop", one["id"], "--json")
+    assert stopped.status == 0, stopped.err
+    assert stopped.json["machines"] == [{"id": one["id"], "state": "stopped", "workspace": "machine"}]
+    assert lab_verb("machines", "start", one["id"]).status == 4
+    assert lab_verb("machines", "start", one["id"], "--yes").status == 0
+    eventually(lambda: state() == "ready")
+    gone = lab_verb("machines", "destroy", one["id"], "--yes", "--json")
+    assert gone.status == 0
+    eventually(lambda: state() == "destroyed")
+
+
+def test_a_stranger_is_listed_and_adopted(lab_verb: Verb) -> None:
+    lab = lab_verb("lab", "status", "--json").json
+    offers = lab_verb("offers", "--gpu", "3090", "--count", "1", "--kind", "on-demand", "--json").json["offers"]
+    ask = offers[0]["id"].split("-")[0]
+    rented = httpx.put(
+        f"{lab['endpoints']['vast']}/api/v0/asks/{ask}/",
+        headers={"Authorization": f"Bearer {lab['token']}"},
+        json={"image": "busybox", "disk": 10, "label": "not ours", "runtype": "ssh"},
+        trust_env=False,
+    )
+    assert rented.status_code == 200, rented.text
+    name = f"vast:{rented.json()['new_contract']}"
+
+    def stranger() -> Any:
+        machines = lab_verb("machines", "list", "--json").json["machines"]
+        return [m for m in machines if m["id"] == name]
+
+    (found,) = eventually(stranger)
+    assert (found["state"], found["label"]) == ("stranger", "not ours")
+    assert "not ours" in lab_verb("status").out
+    adopted = lab_verb("machines", "adopt", name, "--json")
+    assert adopted.status == 0, adopted.err
+    (ours,) = adopted.json["machines"]
+    assert not stranger()
+    assert lab_verb("machines", "destroy", ours["id"], "--yes").status == 0
+
+
+def test_everything_goes_at_once(lab_verb: Verb, workspace: str) -> None:
+    down = lab_verb("down", "--all", "--yes", "--json")
+    assert down.status == 0, down.err
+    assert down.json["machines"]
+
+    def gone() -> bool:
+        machines = lab_verb("machines", "list", "--json").json["machines"]
+        return not [m for m in machines if m["state"] != "stranger"]
+
+    eventually(gone)
+    assert lab_verb("list", "--json").json["workspaces"] == []
+    assert lab_verb("budget", "show", "--json").json["spent"]["burn_usd_per_hour"] == 0
