@@ -77,15 +77,17 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(url, poolclass=StaticPool)
     try:
         with engine.connect() as connection:
-            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-            if isinstance(encoding, bytes):
-                encoding = encoding.decode()
-    except (sa.exc.SQLAlchemyError, TypeError) as e:
+            encoding = str(connection.exec_driver_sql("SHOW server_encoding").scalar_one())
+    except TypeError:
+        encoding = "SQL_ASCII"  # its texts arrive as bytes, which already the dialect cannot read
+    except sa.exc.SQLAlchemyError as e:
+        engine.dispose()
         raise StoreError(
             f"PostgreSQL at {url.render_as_string(hide_password=True)} cannot be used: {_first_line(e)}",
             hint="Check [engine] database_url; the database must exist, be UTF8 and be this user's.",
         ) from e
     if encoding != "UTF8":
+        engine.dispose()
         raise StoreError(
             f"The PostgreSQL database is {encoding}, not UTF8.",
             hint="Create it with ENCODING 'UTF8' TEMPLATE template0.",

@@ -158,7 +158,11 @@ class Store:
                 self._private = load_state(connection)
                 self.state = load_state(connection)
         except SQLAlchemyError as e:
+            self._engine.dispose()
             raise _store_error(e) from e
+        except StoreError:
+            self._engine.dispose()
+            raise
 
     @staticmethod
     def _lock_postgresql(connection: sa.Connection) -> None:
