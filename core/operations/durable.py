@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
 
 for _name in [n for n in os.environ if n.startswith("DBOS")]:
     del os.environ[_name]  # DBOS__APPVERSION, DBOS__VMID, the cloud switch … would override the configuration
@@ -22,6 +26,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID  # noqa: E402
 from core.operations.codec import DurableJson, forbid_pickle  # noqa: E402
 
 OPERATIONS_VERSION = "1"  # raised only when a change would break the replay of operations that are open
+SUBSECONDS_SINCE = (3, 42, 0)  # SQLite's unixepoch('subsec'), on which DBOS relies wherever Python is 3.12 or newer
 MAX_RECOVERY_ATTEMPTS = 1000  # DBOS's default of 100 parks an operation for good at the 101st restart
 _NOISE = ("console.dbos.dev", "already exists in queue", "task cancelled for", "not the latest version")
 _EXPECTED = ("DBOSAwaitedWorkflowCancelledError", "DBOSWorkflowCancelledError", "CancelledError")
@@ -49,6 +54,7 @@ def launch(url: str, *, create_private_file: Callable[[Path], None]) -> DBOS:
         log.addFilter(_Quiet())
     log.propagate = True
     if url.startswith("sqlite:///"):
+        _teach_old_sqlite()
         create_private_file(Path(url.removeprefix("sqlite:///")))
     config: DBOSConfig = {
         "name": "understudy",
@@ -65,6 +71,17 @@ def launch(url: str, *, create_private_file: Callable[[Path], None]) -> DBOS:
     instance = DBOS(config=config)
     DBOS.launch()
     return instance
+
+
+def _teach_old_sqlite() -> None:
+    """DBOS takes a new Python for a sign of a new SQLite; on a system whose SQLite is older its times would be null."""
+    if sqlite3.sqlite_version_info < SUBSECONDS_SINCE and not sa.event.contains(sa.Engine, "connect", _subseconds):
+        sa.event.listen(sa.Engine, "connect", _subseconds)
+
+
+def _subseconds(connection: Any, _record: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.create_function("unixepoch", 1, lambda word: time.time() if word == "subsec" else None)
 
 
 async def stop(instance: DBOS, *, leaving: bool) -> None:
