@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from core import launch
 from core.cli.main import run
 from core.config import set_value
 from core.home import Home, find
+
+PATIENCE_S = 60.0
 
 
 @dataclass
@@ -96,3 +99,22 @@ def lab_verb(lab_home: Home, capfd: pytest.CaptureFixture[str]) -> Verb:
         return Answer(status, out, err)
 
     return call
+
+
+@pytest.fixture
+def workspace(lab_verb: Verb) -> str:
+    """One workspace for all of this file, rented once: it stays until the home goes."""
+    name = "contract"
+    known = lab_verb("list", "--json").json["workspaces"]
+    if not any(w["name"] == name and w["state"] == "running" for w in known):
+        answer = lab_verb("up", name, "--gpu", "4090", "--yes", "--json")
+        assert answer.status == 0, answer.err + answer.out
+    return name
+
+
+def eventually(what: Any) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
