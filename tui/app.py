@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from core.home import Home
 
 PULSE_S = 0.2
-SLOW_PULSES = 3
-"""Every so many pulses the curves are drawn too: about twice a second."""
+LARGE_PULSE_S = 0.95
+"""A large fleet's readings, which never cease, are painted once a second: each machine reports no oftener."""
+SLOW_PULSE_S = 0.5  # for curves
 FIRST_PAINT_S = 0.03
 """Time that the first picture has to reach the terminal before the way to the engine is imported."""
 TICK_S = 1.0
@@ -103,7 +104,8 @@ class Console(App[int], inherit_bindings=False):
         self._engine: EngineClient | None = None
         self._undo: tuple[float, Callable[[], Awaitable[None]]] | None = None
         self._urgent = False
-        self._pulses = 0
+        self._drew_at = float("-inf")
+        self._pulsed_at = float("-inf")
         self._slow: set[str] = set()
         self._complaints = list(self.registry.complaints)
         for panel in panels:
@@ -178,13 +180,16 @@ class Console(App[int], inherit_bindings=False):
 
     def pulse(self) -> None:
         """Tell the panel in front what changed since the last pulse; the others remember it."""
-        if self.paused_since is not None:
+        now = self.clock.monotonic()
+        waits = self.model.only_readings and self.model.large and now - self._pulsed_at < LARGE_PULSE_S
+        if self.paused_since is not None or waits:
             return
-        self._pulses += 1
+        self._pulsed_at = now
         topics = self.model.take_dirty()
         self._slow |= topics
-        slow = frozenset(self._slow) if self._pulses % SLOW_PULSES == 0 else frozenset()
-        if slow:
+        slow: frozenset[str] = frozenset()
+        if now - self._drew_at >= SLOW_PULSE_S:
+            slow, self._drew_at = frozenset(self._slow), now
             self._slow.clear()
         if not topics and not slow:
             return

@@ -130,6 +130,16 @@ class Model:
         """Whether anything changed since `take_dirty`."""
         return bool(self._dirty)
 
+    @property
+    def only_readings(self) -> bool:
+        """Whether nothing but readings changed since `take_dirty`."""
+        return self._dirty <= {"readings"}
+
+    @property
+    def large(self) -> bool:
+        """Whether the fleet is so large that readings arrive in every instant of the second."""
+        return len(self.state.machines) > FULL_HISTORY_MACHINES
+
     # -- writing: the bridge only --------------------------------------------------------------------------------------
 
     def connect(self, connection: Connection) -> None:
@@ -187,7 +197,7 @@ class Model:
         self._dirty.add("events")
 
     def _take_readings(self, readings: dict[str, MachineReading]) -> None:
-        versions, whole = self._versions, len(self.state.machines) <= FULL_HISTORY_MACHINES
+        versions, whole = self._versions, not self.large
         for machine, reading in readings.items():
             self.readings[machine] = reading
             key = ("readings", machine)

@@ -10,6 +10,8 @@ from textual.app import ComposeResult
 
 from core.domain import api
 from core.domain.events import Fact
+from core.domain.readings import MachineReading
+from tests.screens.test_bridge import asked
 from tui.app import Console
 from tui.panels import PanelSpec
 from tui.screens.base import Panel
@@ -333,3 +335,23 @@ async def test_the_palette_finds_actions_and_themes(console: Console) -> None:
         await settle(console, pilot)
         await pilot.pause(0.2)
         assert console.theme == "paper"
+
+
+async def test_a_large_fleet_is_painted_once_a_second(console: Console, engine: Any, clock: Any) -> None:
+    async with console.run_test(size=(80, 24)) as pilot:
+        await settle(console, pilot)
+        console.model.take_delta(api.Delta(facts=[asked(seq, f"m{seq}") for seq in range(1, 100)]))
+        clock.at += 5
+        console.pulse()
+        before = console.screen.seen
+        for _ in range(4):
+            console.model.take_delta(api.Delta(readings={"m1": MachineReading(at=clock.at)}))
+            clock.at += 0.2
+            console.pulse()
+        assert console.screen.seen == before
+        clock.at += 0.2
+        console.pulse()
+        assert console.screen.seen == before + 1
+        console.model.take_delta(api.Delta(facts=[asked(200, "m200")]))
+        console.pulse()
+        assert console.screen.seen == before + 2
