@@ -131,14 +131,14 @@ async def stage(
         clock = SceneClock(scenario)
         console = Console(lambda: EngineClient(home), theme=theme, ascii_only=ascii_only, clock=clock, environment={})
         console.animation_level = "none"
+        for delta in past:
+            console.model.take_delta(delta)
         try:
             async with console.run_test(size=size) as pilot:
                 on = Stage(console, pilot, engine, clock)
                 await on.until(lambda: console.panel is not None and console.panel.is_mounted, "the first panel")
                 if running:
                     await on.live()
-                for delta in past:
-                    console.model.take_delta(delta)
                 await on.settle()
                 yield on
                 # run_test takes the screens down while the timers still run; the console's own way out stops them first

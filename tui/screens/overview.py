@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 
 import msgspec
@@ -15,6 +16,7 @@ from core.domain.machines import GONE
 from core.domain.operations import Operation
 from core.domain.readings import TelemetryPoint, point
 from tui import filters, subjects
+from tui.model import HISTORY_S
 from tui.render import events, operations, overview
 from tui.render import workspaces as render
 from tui.render.cells import Cell, Line, joined, plain, stale
@@ -48,6 +50,7 @@ COLUMNS = (
 )
 GONE_SHOWN_S = 3600.0  # a workspace that ended stays in sight for so long
 SPARK_CELLS = 8
+EVENTS_SHOWN = 60  # more than a tall window has lines for
 
 
 class Newest(Painted):
@@ -102,6 +105,7 @@ class Overview(RowPanel):
         self.sort, self.descending = "", False
         self._past: dict[str, list[TelemetryPoint]] = {}
         self._asked: set[str] = set()
+        self._load: deque[float | None] = deque(maxlen=HISTORY_S)
 
     def body(self) -> ComposeResult:
         with Horizontal(id="tiles"):
@@ -195,15 +199,17 @@ class Overview(RowPanel):
     def changed(self, topics: frozenset[str]) -> None:
         if topics - {"readings", "events"}:
             self.refill()
+            self.paint()
         else:
             self.table.data_changed()
-        self.paint()
+            self.paint_events()
 
     def changed_slowly(self, topics: frozenset[str]) -> None:
         del topics
         self.paint_curve()
 
     def tick(self) -> None:
+        self.remember_load()
         self.refill()
         self.paint()
 
@@ -232,17 +238,16 @@ class Overview(RowPanel):
         }
 
     def load(self) -> list[float | None]:
-        """Mean utilisation over the fleet, in as many values as the tile has glyphs."""
-        columns: list[list[float]] = []
-        for samples in self.model.loads.values():
-            for back, sample in enumerate(reversed(samples)):
-                value = mean_load(sample)
-                if back == len(columns):
-                    columns.append([])
-                if value is not None:
-                    columns[back].append(value)
-        values = [sum(column) / len(column) if column else None for column in reversed(columns)]
-        return fewer(values, 60, SPARK_CELLS)
+        """Mean utilisation over the fleet in the last minute, in as many values as the tile has glyphs."""
+        if not self._load:
+            self._load.extend(fleet_load(self.model.loads.values(), HISTORY_S))
+        return fewer(list(self._load), HISTORY_S, SPARK_CELLS)
+
+    def remember_load(self) -> None:
+        """One value a second: going through every machine's minute each time would cost a large fleet dearly."""
+        newest = fleet_load(self.model.loads.values(), 1)
+        if self._load and newest:
+            self._load.append(newest[0])
 
     def paint(self) -> None:
         """Tiles, events, hint, and what the chosen workspace is doing."""
@@ -252,16 +257,20 @@ class Overview(RowPanel):
         self.query_one("#strip", Text).show(
             [joined([[(" ", ""), *tiles["machines"][0]], tiles["gpu"][0], tiles["spend"][1]])]
         )
-        facts = list(self.model.events)[-60:]
-        lines = [events.line(fact, g) for fact in facts]
+        self.paint_events()
         trouble = overview.provider_line(self.model.state.providers.values(), now, g)
-        self.query_one("#newest", Newest).show(lines or [[("nothing has happened yet", "muted")]])
-        self.query_one("#last", Newest).show([[(" ", ""), *line] for line in lines[-1:]])
         hint: Line = [(" ", "")]
         for action, words in overview.hint(self.model.state.workspaces.values()):
             hint += [(key_of(self.console.registry, action) + " ", "key bold"), (plain(words, g) + "   ", "muted")]
         self.query_one("#hint", Text).show([hint + trouble])
         self.paint_operation()
+
+    def paint_events(self) -> None:
+        """The newest facts beside the table, or the last one under it."""
+        facts = list(self.model.events)[-EVENTS_SHOWN:]
+        lines = [events.line(fact, self.glyphs) for fact in facts]
+        self.query_one("#newest", Newest).show(lines or [[("nothing has happened yet", "muted")]])
+        self.query_one("#last", Newest).show([[(" ", ""), *line] for line in lines[-1:]])
 
     def selected(self) -> str | None:
         key = self.table.cursor_key
@@ -352,6 +361,19 @@ class Overview(RowPanel):
     def row_json(self) -> str:
         workspaces = self.model.state.workspaces
         return "\n".join(msgspec.json.encode(workspaces[one.workspace or ""]).decode() for one in self.targets())
+
+
+def fleet_load(loads: Iterable[Sequence[bytes]], most: int) -> list[float | None]:
+    """Mean utilisation over machines for each of the last `most` seconds, newest last; None where none was reported."""
+    columns: list[list[float]] = []
+    for samples in loads:
+        for back in range(min(most, len(samples))):
+            if back == len(columns):
+                columns.append([])
+            value = mean_load(samples[-1 - back])
+            if value is not None:
+                columns[back].append(value)
+    return [sum(column) / len(column) if column else None for column in reversed(columns)]
 
 
 def loss_curve(points: Iterable[TelemetryPoint]) -> list[tuple[float, float]]:
