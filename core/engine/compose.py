@@ -73,41 +73,17 @@ async def build(home: Home, loaded: Loaded, *, version: str, stop: Callable[[], 
     store = Store(settings.engine.database_url or sqlite_url(home.database), clock=time.time)
     history = History(sqlite_url(home.telemetry_database))
     await asyncio.gather(store.open(), history.open())
-    owner = await store.setting("owner", lambda: f"{random.SystemRandom().getrandbits(40):010x}")
     await _first_budget(store, settings)
     public_key = await make_identity(home.identity)
-    providers = await _providers(home, settings)
-    context = Context(
-        store=store,
-        providers=providers,
-        accounts={name: AccountView(time.monotonic) for name in providers},
-        market=MarketView(time.monotonic),
-        reach=Reach(identity=home.identity, known_hosts=home.known_hosts, clock=time.time),
-        rules=_rules(settings),
-        owner=owner,
-        clock=time.time,
-        monotonic=time.monotonic,
-    )
-    uplink = await store.setting(UPLINK_SETTING, lambda: "")
-    context.uplink.saw(float(uplink) if uplink else None)
+    context = await _context(home, settings, store)
     fill(context)
     feed = Feed(lambda: store.state, lambda since: store.journal(since=since, limit=5000))
     telemetry = Telemetry(history, time.time)
-    hello = api.Hello(
-        protocol=api.PROTOCOL,
-        protocol_oldest=api.PROTOCOL_OLDEST,
-        version=version,
-        pid=os.getpid(),
-        started_at=time.time(),
-        home=str(home.state),
-        lab=home.is_lab,
-        owner=owner,
-    )
     requests = Requests(context)
     ending = Ending(context, requests)
     doctor = Doctor(home, context, loaded.problems, lambda: _isolation(home))
     parts = Parts(
-        hello=hello,
+        hello=_hello(home, context.owner, version),
         feed=feed,
         rooms=Rooms(context, feed, history, telemetry, doctor.run),
         renting=Renting(context, requests),
@@ -119,6 +95,38 @@ async def build(home: Home, loaded: Loaded, *, version: str, stop: Callable[[], 
     engine = Engine(home, settings, store, history, context, feed, telemetry, parts, [])
     _wire(engine, public_key)
     return engine
+
+
+async def _context(home: Home, settings: Settings, store: Store) -> Context:
+    """What operations need. The owner's id is made once per home; our best uplink is remembered over restarts."""
+    providers = await _providers(home, settings)
+    uplink = await store.setting(UPLINK_SETTING, lambda: "")
+    context = Context(
+        store=store,
+        providers=providers,
+        accounts={name: AccountView(time.monotonic) for name in providers},
+        market=MarketView(time.monotonic),
+        reach=Reach(identity=home.identity, known_hosts=home.known_hosts, clock=time.time),
+        rules=_rules(settings),
+        owner=await store.setting("owner", lambda: f"{random.SystemRandom().getrandbits(40):010x}"),
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
+    context.uplink.saw(float(uplink) if uplink else None)
+    return context
+
+
+def _hello(home: Home, owner: str, version: str) -> api.Hello:
+    return api.Hello(
+        protocol=api.PROTOCOL,
+        protocol_oldest=api.PROTOCOL_OLDEST,
+        version=version,
+        pid=os.getpid(),
+        started_at=time.time(),
+        home=str(home.state),
+        lab=home.is_lab,
+        owner=owner,
+    )
 
 
 def _wire(engine: Engine, public_key: str) -> None:
