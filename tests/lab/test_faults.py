@@ -1,5 +1,4 @@
-"""Faults against the real thing: a lab with real machines, the OpenSSH client, plain HTTP; each fault is seen from
-outside, then healed."""
+"""Faults against the real thing: real machines, OpenSSH, plain HTTP; each is seen from outside, then healed."""
 
 from __future__ import annotations
 
