@@ -7,6 +7,7 @@ commit does anyone hear of it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
@@ -24,6 +25,8 @@ from core.store.ledger import Ledger
 from core.store.projection import load_state, save_changed
 
 T = TypeVar("T")
+
+log = logging.getLogger("understudy.store")
 
 _ENGINE_LOCK = 0x756E6466  # one engine per PostgreSQL database: a session lock, gone with its connection
 
@@ -192,7 +195,10 @@ class Store:
         for fact in said:
             apply(self.state, fact)
             for listener in self._listeners:
-                listener(fact)
+                try:
+                    listener(fact)
+                except Exception:  # the state and the other listeners must not miss what is committed
+                    log.exception("a listener failed at fact %d", fact.seq)
 
     def _restore(self) -> None:
         """After a rollback: what was folded in vain is taken back by reading the last committed state."""

@@ -98,6 +98,23 @@ async def test_a_caller_that_was_cancelled_does_not_silence_what_was_committed(s
     assert store.state.seq == (await store.read(load_state)).seq
 
 
+async def test_a_listener_that_fails_keeps_nothing_from_the_others(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[int] = []
+
+    def broken(_: Fact) -> None:
+        raise ZeroDivisionError
+
+    store.listen(broken)
+    store.listen(lambda fact: heard.append(fact.seq))
+    await store.say(blocked("1"), blocked("2"))
+    await told(store)
+    assert heard == [1, 2]
+    assert store.state.seq == 2
+    assert "a listener failed at fact 2" in caplog.text
+
+
 async def test_writers_at_the_same_time_leave_no_gap(store: Store) -> None:
     await asyncio.gather(*(store.say(blocked(str(n))) for n in range(40)))
     assert [f.seq for f in await store.journal()] == list(range(1, 41))
