@@ -303,7 +303,7 @@ async def give_back(order: RentOrder, machine_id: str, why: Outcome) -> Outcome:
     if known is None or known.state in ("failed", "destroyed"):
         await _breathe(order)
         return Outcome(ok=True, detail="nothing was rented")
-    judged = known.state == "checking"
+    judged = known.state in ("booting", "checking")  # it had its chance: the reason belongs to its host's history
     await context.store.write(
         lambda tx: condemn(tx, machine_id, reason=why.detail, operation=order.operation, refused=judged)
     )

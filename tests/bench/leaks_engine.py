@@ -23,6 +23,7 @@ from core.engine import main as engine_main
 from core.engine.compose import Engine, build
 from core.home import Home, find
 from core.operations import rent, retire
+from core.operations.reach import Reach
 from core.remote.agent_frames import AgentHello, HelloGpu, MachineFacts
 from core.services.accounts import AccountWatch
 from core.services.market import MarketWatch
@@ -64,28 +65,20 @@ class _Channel:
         return
 
 
-class InstantReach:
+class InstantReach(Reach):
     """Stands where `Reach` stands: the one thing of the engine that is doubled here."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
         real = engine.context.reach
-        self.identity, self.known_hosts = real.identity, real.known_hosts
+        super().__init__(identity=real.identity, known_hosts=real.known_hosts, clock=engine.context.clock)
+        self._engine = engine
 
     async def connection(self, machine_id: str, addresses: Any, **_: Any) -> Any:
         return SimpleNamespace(fingerprint=f"SHA256:{machine_id}", machine_id=machine_id)
 
-    async def agent(self, machine_id: str, addresses: Any, **_: Any) -> _Channel:
-        return _Channel(self._engine, machine_id)
-
-    def channel(self, machine_id: str) -> None:
-        return None
-
-    async def drop(self, machine_id: str) -> None:
-        return
-
-    async def close(self) -> None:
-        return
+    async def agent(self, machine_id: str, addresses: Any, **_: Any) -> Any:
+        channel = self._channels[machine_id] = _Channel(self._engine, machine_id)  # type: ignore[assignment]
+        return channel
 
 
 def compose(*, sweep: bool) -> Callable[..., Any]:
@@ -93,7 +86,7 @@ def compose(*, sweep: bool) -> Callable[..., Any]:
 
     async def built(*args: Any, **kwargs: Any) -> Engine:
         engine = await build(*args, **kwargs)
-        engine.context.reach = InstantReach(engine)  # type: ignore[assignment]
+        engine.context.reach = InstantReach(engine)
         for provider in engine.context.providers.values():
             provider.absence_grace_s = GRACE_S
         for watch in (getattr(run, "__self__", None) for run in engine.watches):
