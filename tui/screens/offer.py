@@ -49,8 +49,10 @@ class OfferDetail(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="pane")
+        self.border_title = "offer"  # it stays: a title that changed would paint the whole pane with every key
         self.offer: Offer | None = None
         self._seen: market.Context | None = None
+        self._drawn: PriceHistory | None = None
         self._known: dict[str, tuple[float, PriceHistory]] = {}
 
     def compose(self) -> ComposeResult:
@@ -59,20 +61,18 @@ class OfferDetail(Vertical):
         yield Plot(mode=mode(self.app.has_class("-ascii")), figure=dollars, x_figure=hours_ago, id="month")
 
     def show(self, offer: Offer | None, context: market.Context) -> None:
-        """The facts at once; the history when `load` is called."""
+        """The facts at once; the curve only when `load` is called: it would cost more than the cursor's own line."""
         self.offer, self._seen = offer, context
-        self.border_title = "offer" if offer is None else plain(f"offer {offer.id}", context.g)
         lines = market.detail(offer, context) if offer is not None else [[("no offer under the cursor", "muted")]]
         self.query_one("#facts", Text).show(lines)
-        known = self._known.get(class_of(offer)) if offer is not None else None
-        self._history(known[1] if known else None)
 
     def load(self) -> None:
-        """Ask for the history of the class, unless it is known."""
+        """The history of the class, asked for unless it is known."""
         if self.offer is None or self._seen is None or not self.display:
             return
         price_class = class_of(self.offer)
         known = self._known.get(price_class)
+        self._history(known[1] if known else None)
         if known is None or self._seen.now - known[0] > KNOWN_FOR_S:
             self.run_worker(self._load(price_class), group="history", exclusive=True)
 
@@ -93,10 +93,13 @@ class OfferDetail(Vertical):
         context, offer = self._seen, self.offer
         plot = self.query_one("#month", Plot)
         if history is None or context is None or offer is None:
+            self._drawn = None
             plot.show(())
             self.query_one("#caption", Text).show([[]])
             return
-        plot.show(plotted(prices.series(history, context.now, MONTH_S)))
+        if history is not self._drawn:
+            self._drawn = history
+            plot.show(plotted(prices.series(history, context.now, MONTH_S)))
         self.query_one("#caption", Text).show(caption(offer, history, context.now, context.g))
 
 
