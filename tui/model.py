@@ -157,9 +157,9 @@ class Model:
         """Everything anew: whatever was known before is replaced."""
         self.state = snapshot.state
         self._life += 1
-        self.readings = {}
+        known, self.readings = self.readings, {}
         self.markets = dict(snapshot.markets)
-        self._take_readings(snapshot.readings)
+        self._take_readings(snapshot.readings, known)
         self._dirty |= TOPICS
 
     def take_delta(self, delta: api.Delta) -> bool:
@@ -169,7 +169,7 @@ class Model:
                 self._touch(kind, key)
             self._remember(fact)
         if delta.readings:
-            self._take_readings(delta.readings)
+            self._take_readings(delta.readings, self.readings)
         for name, market in delta.markets.items():
             self.markets[name] = market
             self._touch("markets", name)
@@ -196,12 +196,15 @@ class Model:
             self.unread += 1
         self._dirty.add("events")
 
-    def _take_readings(self, readings: dict[str, MachineReading]) -> None:
+    def _take_readings(self, readings: dict[str, MachineReading], known: dict[str, MachineReading]) -> None:
         versions, whole = self._versions, not self.large
         for machine, reading in readings.items():
+            before = known.get(machine)
             self.readings[machine] = reading
             key = ("readings", machine)
             versions[key] = versions.get(key, 0) + 1
+            if before is not None and before.at == reading.at:
+                continue  # told again after a reconnection: the past has it
             loads = self.loads.get(machine)
             if loads is None:
                 loads = self.loads[machine] = deque(maxlen=HISTORY_S)

@@ -172,3 +172,11 @@ async def test_what_happened_before_is_looked_up_once(engine: ScriptedEngine, cl
     assert len(calls) == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_reading_told_again_is_not_a_second_one() -> None:
+    known = model()
+    known.take_snapshot(api.Snapshot(state=State(), readings={"m1": reading(NOW, 50.0)}))
+    known.take_snapshot(api.Snapshot(state=State(), readings={"m1": reading(NOW, 50.0)}))
+    assert len(known.loads["m1"]) == len(known.recent["m1"]) == 1
+    assert set(known.readings) == {"m1"}
