@@ -99,10 +99,11 @@ class Machine:
     async def stop(self) -> None:
         if self.server is not None:
             self.server.close()
-            await self.server.wait_closed()
         for connection in self.connections:
             connection.abort()
             await connection.wait_closed()
+        if self.server is not None:
+            await self.server.wait_closed()  # since Python 3.12 it waits for the connections too
         for child in self.children:
             await child.wait()
         end_daemon(self.home)

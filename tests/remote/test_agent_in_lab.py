@@ -111,7 +111,7 @@ async def test_gpus_and_a_workload_are_seen_and_leave_again(connection: Connecti
     pid = int((await connection.run(start)).stdout)
     busy = await _until(channel, lambda reading: any(p.gpu_memory_mib for p in reading.processes))
     assert busy.processes[0].pid == pid
-    assert busy.processes[0].name.startswith("python3")
+    assert busy.processes[0].name.startswith("python")
     await _until(channel, lambda reading: any((gpu.utilization_pct or 0) > 5 for gpu in reading.gpus))
     await connection.run(["kill", "-9", str(pid)])
     calm = await _until(channel, lambda reading: not any(p.gpu_memory_mib for p in reading.processes))
