@@ -9,7 +9,7 @@ import click
 
 from core.cli import objects
 from core.cli.output import money
-from core.cli.session import Noun, Session, operation_id, pass_session
+from core.cli.session import Amount, Noun, Session, operation_id, pass_session
 from core.domain import api
 
 
@@ -28,8 +28,8 @@ def show(session: Session) -> None:
 
 
 @budget.command("set")
-@click.option("--usd-per-hour", type=click.FloatRange(min=0), help="What all machines together may cost an hour.")
-@click.option("--usd-per-month", type=click.FloatRange(min=0), help="What a calendar month (UTC) may cost.")
+@click.option("--usd-per-hour", type=Amount(min=0), help="What all machines together may cost an hour.")
+@click.option("--usd-per-month", type=Amount(min=0), help="What a calendar month (UTC) may cost.")
 @click.option("--machines", type=click.IntRange(min=0), help="How many machines may be rented at once.")
 @pass_session
 def set_(session: Session, usd_per_hour: float | None, usd_per_month: float | None, machines: int | None) -> None:

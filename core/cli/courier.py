@@ -8,6 +8,7 @@ says what came. A file comes in chunks: four bytes of length, then so many bytes
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -62,17 +63,16 @@ def exactly(inp: BinaryIO, count: int) -> bytes:
 
 def listing(source: str) -> tuple[bool, list[Entry], int]:
     """(is a directory, its entries, how many were left out because they are neither file, directory nor link)."""
+    entries: list[Entry] = []
     try:
         top = os.stat(source)
+        if stat.S_ISREG(top.st_mode):
+            return False, [["f", os.path.basename(source), top.st_size, int(top.st_mtime), top.st_mode & 0o777, ""]], 0
+        if not stat.S_ISDIR(top.st_mode):
+            raise CopyError(f"{source} is neither a file nor a directory.")
+        return True, entries, _walk(source, "", entries)
     except OSError as e:
         raise CopyError(f"{source} cannot be read: {e.strerror}.") from None
-    if stat.S_ISREG(top.st_mode):
-        return False, [["f", os.path.basename(source), top.st_size, int(top.st_mtime), top.st_mode & 0o777, ""]], 0
-    if not stat.S_ISDIR(top.st_mode):
-        raise CopyError(f"{source} is neither a file nor a directory.")
-    entries: list[Entry] = []
-    odd = _walk(source, "", entries)
-    return True, entries, odd
 
 
 def _walk(top: str, below: str, entries: list[Entry]) -> int:
@@ -120,12 +120,16 @@ def send(source: str, inp: BinaryIO, out: BinaryIO, progress: Progress) -> dict[
     base = source if directory else os.path.dirname(source) or "."
     wanted = [(entries[int(i)], int(offset), str(digest)) for i, offset, digest in reply["want"]]
     total, done = sum(e[2] - offset for e, offset, _ in wanted), 0
-    for count, (entry, offset, digest) in enumerate(wanted):
-        progress(count, len(wanted), done, total)
-        done += _send_file(os.path.join(base, entry[1]), entry, offset, digest, out)
-    out.flush()
-    progress(len(wanted), len(wanted), done, total)
-    return dict(hear(inp))
+    with contextlib.suppress(BrokenPipeError):  # the receiver has ended: its last line says why, or is not there
+        for count, (entry, offset, digest) in enumerate(wanted):
+            progress(count, len(wanted), done, total)
+            done += _send_file(os.path.join(base, entry[1]), entry, offset, digest, out)
+        out.flush()
+        progress(len(wanted), len(wanted), done, total)
+    result = dict(hear(inp))
+    if "error" in result:
+        raise CopyError(str(result["error"])[:400])
+    return result
 
 
 def _send_file(path: str, entry: Entry, offset: int, digest: str, out: BinaryIO) -> int:
@@ -217,6 +221,8 @@ class Receiver:
         self.directory(os.path.dirname(entry[1]))
         part = self.part(entry)
         # O_NOFOLLOW: a link that someone put there would lead the bytes elsewhere
+        if os.path.isdir(os.path.join(self.base, entry[1])):
+            raise CopyError(f"{os.path.join(self.base, entry[1])} is a directory here, and a file there.")
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         with open(handle, "wb", closefd=True) as file:
             file.truncate(offset)
@@ -247,11 +253,10 @@ class Receiver:
     def link(self, entry: Entry) -> bool:
         """Only one that stays inside: relative, and `..` only in front and no further up than the base."""
         words = entry[5].split("/")
-        depth = entry[1].count("/")
         up = 0
         while up < len(words) and words[up] == "..":
             up += 1
-        if entry[5].startswith("/") or up > depth or ".." in words[up:] or "\0" in entry[5]:
+        if entry[5].startswith("/") or up > entry[1].count("/") or ".." in words[up:] or "\0" in entry[5]:
             return False
         self.directory(os.path.dirname(entry[1]))
         path = os.path.join(self.base, entry[1])
@@ -307,19 +312,28 @@ def receive(destination: str, inp: BinaryIO, out: BinaryIO, progress: Progress) 
         total = sum(entries[i][2] - offset for i, (offset, _) in wanted)
         _room(base, total)
     except (CopyError, OSError) as e:
-        sentence = str(e) if isinstance(e, CopyError) else f"{destination} cannot be written: {e.strerror}."
-        say(out, {"error": sentence})
-        out.flush()
-        raise CopyError(sentence) from None
+        raise _refused(e, destination, out) from None
     say(out, {"want": [[i, offset, digest] for i, (offset, digest) in wanted]})
     out.flush()
-    result = _take(receiver, entries, [(i, offset) for i, (offset, _) in wanted], inp, progress)
+    try:
+        result = _take(receiver, entries, [(i, offset) for i, (offset, _) in wanted], inp, progress)
+    except (CopyError, OSError) as e:
+        raise _refused(e, final, out) from None
     files = sum(e[0] == "f" for e in entries)
-    result.update({"path": final, "files": files, "same": files - len(wanted), "left_out": int(header["odd"])})
-    result["left_out"] += result.pop("links_refused")
+    result.update({"path": final, "files": files, "same": files - len(wanted)})
+    result["left_out"] = int(header["odd"]) + result.pop("links_refused")
     say(out, result)
     out.flush()
     return result
+
+
+def _refused(error: CopyError | OSError, path: str, out: BinaryIO) -> CopyError:
+    """Tells the sender, when it still listens; whoever looks on this side reads the same sentence."""
+    sentence = str(error) if isinstance(error, CopyError) else f"{path} cannot be written: {error.strerror}."
+    with contextlib.suppress(BrokenPipeError):
+        say(out, {"error": sentence})
+        out.flush()
+    return CopyError(sentence)
 
 
 def _entries(inp: BinaryIO, count: int) -> list[Entry]:
@@ -358,8 +372,7 @@ def _take(
 
 
 def _room(base: str, needed: int) -> None:
-    about = os.statvfs(base)
-    free = about.f_bavail * about.f_frsize
+    free = (about := os.statvfs(base)).f_bavail * about.f_frsize
     if needed > free:
         raise CopyError(f"It needs {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free at {base}.")
 

@@ -153,7 +153,7 @@ def _row(found: dict[str, Any]) -> list[Any]:
         f"{found['gpu_count']}x {found['gpu']}",
         found["provider"],
         found.get("country") or found.get("region"),
-        money(found["usd_per_hour"]),
+        money(found.get("burn_usd_per_hour", found["usd_per_hour"])),
         money(found.get("cost_usd"), 2),
         util,
         seconds(found.get("reading_age_s")),

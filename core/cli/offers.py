@@ -11,7 +11,7 @@ import click
 
 from core.cli import objects
 from core.cli.output import money, seconds
-from core.cli.session import Noun, Session, Verb, pass_session
+from core.cli.session import Amount, Noun, Session, Verb, pass_session
 from core.client import EngineClient
 from core.config import load
 from core.domain import api
@@ -29,9 +29,9 @@ def _filters(function: F) -> F:
         click.option("--count", type=click.IntRange(min=1), help="So many GPUs in one machine."),
         click.option("--kind", type=click.Choice(["spot", "on-demand"]), help="Spot may be taken away."),
         click.option("--provider", help="One provider only."),
-        click.option("--region", help="Part of the region's or country's name."),
-        click.option("--max-usd-per-hour", type=click.FloatRange(min=0), help="All-in, disk included."),
-        click.option("--min-vram-gb", type=click.FloatRange(min=0), help="Per GPU."),
+        click.option("--region", help="A country's two letters, or part of a region's name."),
+        click.option("--max-usd-per-hour", type=Amount(min=0), help="All-in, disk included."),
+        click.option("--min-vram-gb", type=Amount(min=0), help="Per GPU."),
         click.option(
             "--sort", type=click.Choice(["price", "value", "reliability"]), default="price", help="Best first."
         ),

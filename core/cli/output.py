@@ -57,7 +57,11 @@ class Output:
     def line(self, value: Any) -> None:
         import msgspec
 
-        sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+        try:
+            text = msgspec.json.encode(value).decode()
+        except UnicodeEncodeError:  # a file's name that is no UTF-8
+            text = msgspec.json.encode(_encodable(msgspec.to_builtins(value))).decode()
+        sys.stdout.buffer.write(_escaped(text).encode() + b"\n")
         sys.stdout.buffer.flush()
 
     def say(self, text: str, style: str = "") -> None:
@@ -117,6 +121,24 @@ class Output:
 def one_line(text: str) -> str:
     """Text on one line and without anything that drives a terminal."""
     return "".join(c if c.isprintable() else " " if c in "\n\r\t" else "·" for c in text)
+
+
+def _encodable(value: Any) -> Any:
+    """The same with `?` for every byte of a name that stands for no character."""
+    if isinstance(value, dict):
+        return {_encodable(k): _encodable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_encodable(v) for v in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _escaped(text: str) -> str:
+    """The same JSON with C1 controls and marks of direction as `\\uXXXX`: a terminal may be what reads it."""
+    if text.isprintable():
+        return text
+    import json
+
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _cell(value: Any) -> Text:

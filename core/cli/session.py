@@ -3,6 +3,7 @@ here first."""
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import sys
@@ -187,6 +188,18 @@ class Duration(click.ParamType[float]):
         if digits or not total:
             self.fail(f"{value!r} is no duration; say 45s, 30m, 8h or 2d.", param, ctx)
         return total
+
+
+class Amount(click.FloatRange):
+    """A number that is one: `nan` and `inf` are no amounts, and would be no limits."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        amount = float(super().convert(value, param, ctx))
+        if not math.isfinite(amount):
+            self.fail(f"{value!r} is no amount.", param, ctx)
+        return amount
 
 
 def workspace_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 from core.cli import follow, objects
 from core.cli.output import money, seconds
-from core.cli.session import Duration, Session, Verb, operation_id, pass_session
+from core.cli.session import Amount, Duration, Session, Verb, operation_id, pass_session
 from core.cli.workspaces import described
 from core.config import load
 from core.domain import api
@@ -24,13 +24,13 @@ from core.domain.workspaces import UpSpec, check_name
 @click.option("--kind", type=click.Choice(["spot", "on-demand"]), default="on-demand", help="Spot may be taken away.")
 @click.option("--offer", metavar="ID", help="This offer and no other.")
 @click.option("--provider", help="One provider only.")
-@click.option("--region", help="Part of the region's or country's name.")
+@click.option("--region", help="A country's two letters, or part of a region's name.")
 @click.option("--image", help="Container image.")
-@click.option("--disk-gb", type=click.FloatRange(min=0), help="Size of the disk.")
+@click.option("--disk-gb", type=Amount(min=0), help="Size of the disk.")
 @click.option("--strategy", type=click.Choice(["cheapest"]), default="cheapest", help="Which offer is tried first.")
-@click.option("--max-usd-per-hour", type=click.FloatRange(min=0), help="All-in, disk included.")
-@click.option("--min-vram-gb", type=click.FloatRange(min=0), help="Per GPU.")
-@click.option("--min-reliability", type=click.FloatRange(min=0, max=1), help="As the provider rates its host.")
+@click.option("--max-usd-per-hour", type=Amount(min=0), help="All-in, disk included.")
+@click.option("--min-vram-gb", type=Amount(min=0), help="Per GPU.")
+@click.option("--min-reliability", type=Amount(min=0, max=1), help="As the provider rates its host.")
 @click.option("--for", "for_s", type=Duration(), help="The machine ends after it, engine or no engine: 8h, 2d.")
 @click.option("--dry-run", is_flag=True, help="The plan and what it costs; nothing is rented.")
 @click.option("--no-wait", is_flag=True, help="Return at once with the operation.")

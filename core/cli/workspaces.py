@@ -76,6 +76,8 @@ def _row(found: dict[str, Any]) -> list[Any]:
     risk = "all of it" if found["state"] in ("running", "suspect") else None
     place = primary.get("country") or primary.get("region")
     reason = found["reason"] or ""
+    if found["state"] == "running" and primary.get("state") not in (None, "ready"):
+        reason = reason or f"{primary['id']} is {primary['state']}"
     price = money(found["usd_per_hour"])
     return [found["name"], found["state"], gpu, primary.get("provider"), place, price, util, risk, reason]
 

@@ -77,18 +77,25 @@ class OfferQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 def fits(offer: Offer, query: OfferQuery, disk_gb: float = 0.0) -> bool:
     """Whether the offer is one of those asked for. The price limit holds for the whole offer with its disk."""
-    place = f"{offer.region} {offer.country}".casefold()
     return (
         (query.gpu is None or matches(offer.gpu, query.gpu))
         and (query.count is None or offer.gpu_count == query.count)
         and (query.kind is None or offer.kind == query.kind)
         and (query.provider is None or offer.provider == query.provider)
-        and (query.region is None or query.region.casefold() in place)
+        and (query.region is None or lies_in(offer, query.region))
         and (query.max_usd_per_hour is None or offer.all_in_usd_per_hour(disk_gb) <= query.max_usd_per_hour)
         and (query.min_vram_gb is None or offer.vram_mib >= query.min_vram_gb * 1000)
         and (query.min_reliability is None or (offer.reliability or 0.0) >= query.min_reliability)
         and (not query.verified_only or offer.verified)
     )
+
+
+def lies_in(offer: Offer, region: str) -> bool:
+    """Two letters are a country's code and nothing else: `DE` is not Sweden. More are a part of the region's name."""
+    wanted = region.strip().casefold()
+    if len(wanted) == 2 and offer.country:
+        return wanted == offer.country.casefold()
+    return wanted in f"{offer.region} {offer.country}".casefold()
 
 
 def cheapest_first(offers: Iterable[Offer], disk_gb: float) -> list[Offer]:

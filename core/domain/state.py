@@ -53,6 +53,7 @@ _MACHINE_STATES: dict[str, str] = {
 _MACHINE_UPDATES = frozenset(
     {
         "machine_addressed",
+        "machine_resumed",
         "machine_absent_once",
         "machine_destroy_accepted",
         "host_key_pinned",
@@ -150,6 +151,8 @@ def _fold_workspace(state: State, fact: Fact, changed: Changed) -> None:
         fields |= {"state": to, "state_since": fact.at}
     if fact.kind == "workspace_ready":
         fields |= {"primary": fact.machine, "active": "primary", "reason": None}
+    if fact.kind == "workspace_returned":
+        fields["reason"] = None
     if fact.kind == "workspace_retired":
         fields |= {"primary": None, "active": None}
     if fact.operation is not None:

@@ -199,7 +199,9 @@ async def ready(machine_id: str, workspace: str) -> Outcome:
         current = tx.state.machines.get(machine_id)
         if current is None or current.state not in ("checking", "booting", "ready"):
             return _CANCELLED
-        if current.state != "ready":
+        if current.state != "ready" and current.ready_at is not None:
+            tx.say(Said(kind="machine_returned", machine=machine_id, workspace=workspace))  # it was stopped: no boot
+        elif current.state != "ready":
             tx.say(Said(kind="machine_ready", machine=machine_id, workspace=workspace, detail={"ready_at": tx.now}))
         known = tx.state.workspaces.get(workspace)
         if known is not None and known.state == "renting":

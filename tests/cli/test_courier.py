@@ -238,3 +238,15 @@ def test_a_file_that_changes_meanwhile_is_not_put_in_place(tree: Path, below: Pa
         out.close()
     assert result["failed"] == ["run.sh"]
     assert not (below / "tree" / "run.sh").exists()
+
+
+def test_a_directory_where_a_file_should_be_is_one_sentence_at_both_ends(
+    tree: Path, below: Path, tmp_path: Path
+) -> None:
+    for top in (below / "tree", tmp_path / "back" / "tree"):
+        (top / "big.bin" / "inside").mkdir(parents=True)
+    with pytest.raises(courier.CopyError, match="is a directory here"):
+        copy("push", below, ".", str(tree))
+    with pytest.raises(courier.CopyError, match="is a directory here"):
+        copy("pull", tmp_path, "tree", str(tmp_path / "back"))
+    assert (below / "tree" / "big.bin" / "inside").is_dir()
