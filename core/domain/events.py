@@ -62,6 +62,7 @@ SENTENCES: dict[str, tuple[Severity, str]] = {
     "machine_lost": ("bad", "{machine}: lost: {reason}"),
     "machine_returned": ("good", "{machine}: answers again"),
     "machine_paused": ("warn", "{machine}: paused by the market: {reason}"),
+    "machine_resumed": ("info", "{machine}: runs again at its provider"),
     "machine_stopped": ("info", "{machine}: stopped; its disk keeps billing"),
     "machine_started": ("info", "{machine}: start asked for"),
     "machine_destroying": ("info", "{machine}: destroy asked for: {reason}"),

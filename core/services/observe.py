@@ -36,6 +36,10 @@ def _said(machine: Machine, seen: ProviderMachine) -> list[Said]:
         kind = "machine_paused" if seen.state == "paused" else "machine_lost"
         reason = f"{_WORDS[seen.state]} ({seen.status_text})" if seen.status_text else _WORDS[seen.state]
         found.append(Said(kind=kind, detail={"reason": reason, "provider_state": seen.state}, **about))
+    if machine.state in ("ready", "lost") and machine.provider_state in _WORDS and seen.state == "running":
+        found.append(Said(kind="machine_resumed", detail={"provider_state": seen.state}, **about))
+        if machine.state == "lost" and machine.agent == "connected":  # its stream never broke: nobody else would say it
+            found.append(Said(kind="machine_returned", **about))
     if machine.state == "stopped" and seen.state == "running":
         found.append(Said(kind="machine_started", detail={"provider_state": seen.state}, **about))
     return found
@@ -48,8 +52,11 @@ def _tell(tx: Tx, machine_id: str, seen: ProviderMachine) -> None:
     for said in _said(machine, seen):
         tx.say(said)
         workspace = tx.state.workspaces.get(machine.workspace or "")
+        ours = workspace is not None and workspace.primary == machine_id
+        if said.kind == "machine_returned" and workspace is not None and ours and workspace.state == "suspect":
+            tx.say(Said(kind="workspace_returned", machine=machine_id, workspace=workspace.name))
         lost = said.kind in ("machine_paused", "machine_lost")
-        if lost and workspace is not None and workspace.state == "running" and workspace.primary == machine_id:
+        if lost and workspace is not None and ours and workspace.state == "running":
             tx.say(
                 Said(
                     kind="workspace_lost",

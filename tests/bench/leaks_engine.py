@@ -38,6 +38,7 @@ READING_EVERY_S = 2.0
 class _Channel:
     """An agent that shows exactly what the offer said."""
 
+    is_open = True
     closed = False
 
     def __init__(self, engine: Engine, machine_id: str) -> None:
