@@ -67,13 +67,17 @@ def gpu(
     part = share(used, total)
     memory = g.dash if part is None else f"{part * 100:.0f}%"
     return [
-        [("util ", "muted"), (f"{percent(util, g)}%", "run"), (f" {spark(load, 8, g)}", "accent")],
+        [
+            ("util ", "muted"),
+            (f"{percent(util, g)}%", "run"),
+            (f" {spark(load, 8, g)}", "accent"),
+            (f"  {power:.0f} W", "muted"),
+        ],
         [
             ("mem ", "muted"),
             (f"{memory} of {gib(total, g)} GiB", ""),
             ("  max ", "muted"),
             (f"{percent(hot, g)}{g.degree or ' C'}", heat_role(hot)),
-            (f"  {power:.0f} W", "muted"),
         ],
     ]
 

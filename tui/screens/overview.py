@@ -302,7 +302,10 @@ class Overview(RowPanel):
         if machine not in self._asked:
             self._asked.add(machine)
             self.run_worker(self._look_back(machine), group=f"telemetry-{machine}")
-        curve = loss_curve([*self._past.get(machine, ()), *map(point, self.model.recent.get(machine, ()))])
+        live = [point(reading) for reading in self.model.recent.get(machine, ())]
+        # the history holds means over some seconds: beside the live points of the same time they would make a saw
+        past = [p for p in self._past.get(machine, ()) if not live or p.at < live[0].at]
+        curve = loss_curve([*past, *live])
         step = f", step {int(curve[-1][0]):,}" if curve else ""
         plot.border_title = f"{plain(name or '', self.glyphs)} loss{step}"
         plot.show([Series("loss", [x for x, _ in curve], [y for _, y in curve], "plot-1")])
