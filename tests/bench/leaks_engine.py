@@ -20,6 +20,7 @@ from typing import Any
 from core.agent import wire
 from core.domain.readings import MachineReading
 from core.engine import main as engine_main
+from core.engine import once
 from core.engine.compose import Engine, build
 from core.home import Home, find
 from core.operations import rent, retire
@@ -31,6 +32,7 @@ from core.services.market import MarketWatch
 GRACE_S = 0.6  # above the harness's list lag; a real account's is a minute
 ACCOUNT_PERIOD_S = 0.4
 MARKET_PERIOD_S = 2.0
+RESUME_S = 2.0
 SHORT_WAITS_S = (0.05, 0.1, 0.2, 0.4)
 READING_EVERY_S = 2.0
 
@@ -120,6 +122,7 @@ def main(argv: list[str]) -> None:
     home = find(argv[0]).create()
     engine_main.build = compose(sweep="--no-sweep" not in argv)
     rent.BACKOFF_S = retire.RETRY_S = SHORT_WAITS_S
+    once.RESUME_S = RESUME_S
     log = os.open(Path(argv[0]) / "engine.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     print("ready", flush=True)  # noqa: T201 - the harness reads it
     child = 0
