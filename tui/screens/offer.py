@@ -25,6 +25,7 @@ from tui.screens.rent import RentSheet
 from tui.widgets.plot import Plot
 
 MONTH_S = 30 * 86_400.0
+CAPTION_LINES = 4
 KNOWN_FOR_S = 60.0
 """A history fetched so recently is not asked for again: its newest bucket changes twice an hour."""
 
@@ -65,6 +66,13 @@ class OfferDetail(Vertical):
         self.offer, self._seen = offer, context
         lines = market.detail(offer, context) if offer is not None else [[("no offer under the cursor", "muted")]]
         self.query_one("#facts", Text).show(lines)
+        self._caption([])
+        if offer is None:
+            self._history(None)
+
+    def _caption(self, lines: list[Line]) -> None:
+        """Always as many lines: a caption that grew would lay the pane out anew with every key."""
+        self.query_one("#caption", Text).show([*lines, *([[]] * (CAPTION_LINES - len(lines)))])
 
     def load(self) -> None:
         """The history of the class, asked for unless it is known."""
@@ -83,7 +91,7 @@ class OfferDetail(Vertical):
         try:
             history = await panel.console.engine.prices(price_class)
         except UnderstudyError as error:
-            self.query_one("#caption", Text).show([[(plain(f" {error}", panel.glyphs), "warn")]])
+            self._caption([[(plain(f" {error}", panel.glyphs), "warn")]])
             return
         self._known[price_class] = (panel.now, history)
         if self.offer is not None and class_of(self.offer) == price_class:
@@ -95,12 +103,12 @@ class OfferDetail(Vertical):
         if history is None or context is None or offer is None:
             self._drawn = None
             plot.show(())
-            self.query_one("#caption", Text).show([[]])
+            self._caption([])
             return
         if history is not self._drawn:
             self._drawn = history
             plot.show(plotted(prices.series(history, context.now, MONTH_S)))
-        self.query_one("#caption", Text).show(caption(offer, history, context.now, context.g))
+        self._caption(caption(offer, history, context.now, context.g))
 
 
 def caption(offer: Offer, history: PriceHistory, now: float, g: Glyphs) -> list[Line]:
