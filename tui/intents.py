@@ -13,9 +13,15 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
+_NO_PART_OF_AN_ID = re.compile(r"[^A-Za-z0-9_-]+")
+TARGET_MAX = 48
+"""Of a target's name in an id; the engine takes ids of at most 80 characters."""
+
+
 def operation_id(verb: str, target: str) -> str:
-    """`down:tts:4f1c9a02`: readable in the journal, never the same twice."""
-    return f"{verb}:{target}:{secrets.token_hex(4)}"
+    """`down-tts-4f1c9a02`: readable in the journal, of letters the engine takes, never the same twice."""
+    named = _NO_PART_OF_AN_ID.sub("-", target)[:TARGET_MAX].strip("-") or "it"
+    return f"{verb}-{named}-{secrets.token_hex(4)}"
 
 
 def duration_s(text: str) -> float | None:

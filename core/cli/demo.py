@@ -134,7 +134,7 @@ def _bring_up(session: Session, client: EngineClient, operation: str, began: flo
 def _console(session: Session, client: EngineClient, place: DemoHome, operation: str) -> None:
     """The console as a process of its own, so that this one stays free to go on, and to clean up."""
     failure: UnderstudyError | None = None
-    with terminal_restored(), place.console(session.home) as process:
+    with terminal_restored(), place.console(session.home) as process, silent(session.home):
         quiet = Session(home_argument=session.home_argument, json=True, yes=True)
         try:
             _bring_up(quiet, client, operation, None)
@@ -144,6 +144,22 @@ def _console(session: Session, client: EngineClient, place: DemoHome, operation:
             time.sleep(POLL_S)
     if failure is not None:
         raise failure
+
+
+@contextmanager
+def silent(home: Home) -> Iterator[None]:
+    """While the console has the terminal, what this process would say on it goes into a file of the home."""
+    sys.stderr.flush()
+    kept = os.dup(sys.stderr.fileno())
+    file = os.open(home.state / "demo.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(file, sys.stderr.fileno())
+    os.close(file)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, sys.stderr.fileno())
+        os.close(kept)
 
 
 def _ready(home: Home, info: labfile.LabInfo) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from core.domain import api
 from core.domain.errors import UnderstudyError
 from core.domain.market import HostHistory
 from core.home import Home
+from core.operations.timeline import valid_id
 from tests.screens.scenario import Scenario
 
 
@@ -129,6 +130,7 @@ class SocketEngine:
             return 409, api.Problem(kind=refused.kind, message=str(refused), hint=refused.hint)
         if body:
             self.asked.append((path, msgspec.json.decode(body)))
+            valid_id(str(self.asked[-1][1]["operation"]))
         parts = path.strip("/").split("/")
         s = self.scenario
         match parts:

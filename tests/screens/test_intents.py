@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from core.operations.timeline import valid_id
 from tui.intents import duration_s, operation_id
 
 
@@ -26,5 +27,10 @@ def test_what_is_no_duration_is_a_sentence(text: str) -> None:
 
 def test_an_id_says_what_it_is_for() -> None:
     one, other = operation_id("down", "tts"), operation_id("down", "tts")
-    assert one.startswith("down:tts:")
+    assert one.startswith("down-tts-")
     assert one != other
+
+
+@pytest.mark.parametrize("target", ["tts", "vast:31000096", "a b/ü\x1b[31m", "x" * 200, ":::"])
+def test_the_engine_takes_every_id_the_console_makes(target: str) -> None:
+    valid_id(operation_id("machine-destroy", target))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
@@ -11,7 +12,7 @@ from textual.widget import Widget
 
 from tui.widgets.bar import bar, newest, sparkline
 from tui.widgets.gauge import Figure, Gauges
-from tui.widgets.plot import Canvas, Marker, Plot, Series, draw, ranges
+from tui.widgets.plot import BITS, Canvas, Marker, Plot, Series, draw, ranges
 from tui.widgets.text import clip, pad, width_of
 from tui.widgets.timeline import Stage, Timeline
 
@@ -71,6 +72,28 @@ def test_a_spike_between_two_dot_columns_is_drawn() -> None:
     draw(canvas, series, span, 1)
     assert any(canvas.bits[0])
     assert all(canvas.bits[4])
+
+
+def test_sparse_points_are_joined_by_a_line_and_by_no_vertical_strokes() -> None:
+    xs = [0.0, 25.0, 50.0, 75.0, 99.0]
+    series = Series("x", xs, [40.0, 30.0, 20.0, 10.0, 0.0])
+    canvas = Canvas(50, 10, "braille")
+    span = ranges([series], None, None)
+    assert span is not None
+    draw(canvas, series, span, 1)
+    for column in range(canvas.columns):
+        cell, side = divmod(column, 2)
+        dots = [row for row in range(40) if canvas.bits[row // 4][cell] & BITS[row % 4][side]]
+        assert dots
+        assert dots[-1] - dots[0] <= 2, f"a stroke of {dots} in dot column {column}"
+
+
+@given(st.floats(min_value=1e-6, max_value=1e9))
+def test_a_curve_that_does_not_move_stands_in_the_middle_close_about_its_value(value: float) -> None:
+    span = ranges([Series("x", [0, 1], [value, value])], None, None)
+    assert span is not None
+    assert span.high - value == pytest.approx(value - span.low)
+    assert span.high - span.low == pytest.approx(value / 10)
 
 
 def test_a_gap_is_not_bridged() -> None:

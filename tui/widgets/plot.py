@@ -23,6 +23,9 @@ DOTS: dict[Mode, tuple[int, int]] = {"braille": (2, 4), "blocks": (1, 2), "ascii
 """Columns and rows of dots in a cell."""
 LABEL_EVERY = 4
 """Rows between two figures on the axis."""
+ROOM_FOR_A_CONSTANT = 0.05
+"""A curve that does not move stands in the middle of this much of its value to both sides."""
+ROOM_FOR_ZERO = 0.5
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ def ranges(series: Sequence[Series], low: float | None, high: float | None) -> R
     floor = min(ys) if low is None else low
     ceiling = max(ys) if high is None else high
     if ceiling <= floor:
-        floor, ceiling = floor - 0.5, ceiling + 0.5
+        room = abs(floor) * ROOM_FOR_A_CONSTANT or ROOM_FOR_ZERO
+        floor, ceiling = (floor - room if low is None else floor), max(ceiling, floor) + room
     return Range(min(xs), max(xs), floor, ceiling)
 
 
@@ -134,11 +138,11 @@ def draw(canvas: Canvas, series: Series, span: Range, owner: int) -> None:
         bottom = round((span.high - max(least, span.low)) * scale_y)
         first, last = top, bottom
         if before is not None:
-            _join(canvas, before, (column, top, bottom), owner)
-            if top > before[2]:
-                first = before[2] + 1
-            elif bottom < before[1]:
-                last = before[1] - 1
+            reached = _join(canvas, before, (column, top, bottom), owner)
+            if top > reached[1]:
+                first = reached[1] + 1
+            elif bottom < reached[0]:
+                last = reached[0] - 1
         canvas.line(column, min(first, bottom), max(last, top), owner)
         before = (column, top, bottom)
 
@@ -165,13 +169,21 @@ def _columns(
         yield at, least, most
 
 
-def _join(canvas: Canvas, before: tuple[int, int, int], now: tuple[int, int, int], owner: int) -> None:
-    """Draw the straight line over the dot columns between two that have values."""
+def _join(canvas: Canvas, before: tuple[int, int, int], now: tuple[int, int, int], owner: int) -> tuple[int, int]:
+    """Draw the straight line over the dot columns between two that have values; the rows that it reached at its end."""
     gap = now[0] - before[0]
     start, end = (before[1] + before[2]) / 2, (now[1] + now[2]) / 2
+    reached = before[1], before[2]
     for step in range(1, gap):
         row = round(start + (end - start) * step / gap)
-        canvas.line(before[0] + step, row, row, owner)
+        top, bottom = row, row
+        if row > reached[1]:
+            top = min(row, reached[1] + 1)
+        elif row < reached[0]:
+            bottom = max(row, reached[0] - 1)
+        canvas.line(before[0] + step, top, bottom, owner)
+        reached = row, row
+    return reached
 
 
 class Plot(Painted):
