@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dev test check bench bench-long snap test-live lock wheel clean distclean
+.PHONY: help demo install dev test check bench bench-long snap picture test-live lock wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench       the figures as a table and as build/bench.json, at most 15 minutes'
 	@echo 'make bench-long  the same with the full number of trials'
 	@echo 'make snap        every screen and state as pictures in build/snap'
+	@echo 'make picture     the picture of the README, drawn by the console on a running demo'
 	@echo 'make test-live   opt-in: rents one real machine with your key, at most $$2'
 	@echo 'make wheel       a wheel in dist/'
 	@echo 'make lock        make constraints.txt anew from pyproject.toml'
@@ -56,6 +57,9 @@ bench-long: $(VENV)/.installed-dev
 
 snap: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.screens.snap build/snap
+
+picture: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.journeys.picture .github/console.svg
 
 test-live: $(VENV)/.installed-dev
 	@test "$$UNDERSTUDY_LIVE" = 1 || { \
