@@ -168,6 +168,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     known_hosts: str
     alias: str
     workspace_dir: str
+    warning: str = ""  # why it may not answer now
 
 
 class MachineLog(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,12 +18,16 @@ DEFAULT_DISK_GB = 40.0
 
 
 class UpSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What `up` asks for. `None`: no wish. `for_s`: the machine ends after so many seconds, engine or no engine."""
+    """What `up` asks for. `None`: no wish. `for_s`: the machine ends after so many seconds, engine or no engine.
+
+    `offer` alone means that one and no other; with `or_like`, that one first and then what the other wishes mean.
+    """
 
     gpu: str | None = None
     count: int = 1
     kind: Kind = "on-demand"
     offer: str | None = None
+    or_like: bool = False
     provider: str | None = None
     region: str | None = None
     image: str | None = None

@@ -83,8 +83,9 @@ async def rent(order: RentOrder) -> Outcome:
 
 def candidates(offers: list[Offer], spec: UpSpec, tried: list[str]) -> list[Offer]:
     """The offers that `spec` means and that were not tried, in the order in which they are taken."""
-    if spec.offer is not None:
-        return [o for o in offers if o.id == spec.offer and o.id not in tried]
+    named = [o for o in offers if o.id == spec.offer and o.id not in tried]
+    if spec.offer is not None and not spec.or_like:
+        return named
     query = OfferQuery(
         gpu=spec.gpu,
         count=spec.count,
@@ -106,7 +107,7 @@ def candidates(offers: list[Offer], spec: UpSpec, tried: list[str]) -> list[Offe
         and (spec.for_s is None or o.max_duration_s is None or o.max_duration_s >= spec.for_s)
         and not ((h := hosts.get(f"{o.provider}:{o.host_id}")) is not None and (h.blocked or h.never_worked))
     ]
-    return cheapest_first(good, spec.disk_gb)
+    return named + [o for o in cheapest_first(good, spec.disk_gb) if o not in named]
 
 
 def price(offer: Offer, spec: UpSpec) -> tuple[float, float]:
@@ -139,9 +140,9 @@ async def choose(order: RentOrder, call: int, tried: list[str]) -> Choice:
 
 
 def _why_none(spec: UpSpec, wanted: list[str], tried: bool) -> str:
-    if spec.offer is not None and tried:
+    if spec.offer is not None and tried and not spec.or_like:
         return f"Only offer {spec.offer} was asked for."
-    if spec.offer is not None:
+    if spec.offer is not None and not spec.or_like:
         return f"Offer {spec.offer} is gone from the market."
     failing = [s.error for p in wanted if (s := ctx().market.status.get(p)) is not None and not s.ok and s.error]
     if failing:

@@ -73,10 +73,13 @@ class MarketView:
             self._came.notify_all()
 
     async def fresh(self, providers: list[str], max_age_s: float, timeout_s: float) -> list[Offer]:
-        """Offers of these providers no older than `max_age_s`; those that do not answer in time are left out."""
-        deadline = self.monotonic() + timeout_s
-        since = self.monotonic() - max_age_s
-        while missing := [p for p in providers if self.polled_at.get(p, -1e18) < since]:
+        """Offers of these providers no older than `max_age_s`; those that do not answer in time are left out.
+
+        A provider that failed is asked again: its last word may be older than its recovery.
+        """
+        asked = self.monotonic()
+        deadline = asked + timeout_s
+        while missing := [p for p in providers if self.polled_at.get(p, -1e18) < self._oldest(p, asked, max_age_s)]:
             self.wanted.set()
             async with self._came:
                 try:
@@ -85,6 +88,10 @@ class MarketView:
                     break
         good = [p for p in providers if p not in missing and (s := self.status.get(p)) is not None and s.ok]
         return [offer for p in good for offer in self.offers.get(p, [])]
+
+    def _oldest(self, provider: str, asked: float, max_age_s: float) -> float:
+        status = self.status.get(provider)
+        return asked if status is not None and not status.ok else asked - max_age_s
 
     def all_offers(self) -> list[Offer]:
         return [offer for offers in self.offers.values() for offer in offers]

@@ -34,7 +34,10 @@ def plan_lines(wish: Wish, plan: Plan, now: float, g: Glyphs = UNICODE) -> list[
     left = f"${hour_left}/h and ${month_left} this month, {plan.machines_left} machines"
     lines.append([(f"{'budget left':<12}", "muted"), (left + " before this one", "")])
     others = len(plan.offers) - 1
-    then = f"the next of {others} like it is tried" if others > 0 else "nothing else is tried"
+    most = max((o.all_in_usd_per_hour(wish.disk_gb) for o in plan.offers), default=0.0)
+    then = (
+        f"the next of {others} like it is tried, up to ${money(most, g)}/h" if others > 0 else "nothing else is tried"
+    )
     lines.append([(f"{'if it fails':<12}", "muted"), (f"given back at once; {then}", "")])
     if plan.boot_s_expected is not None:
         lines.append([(f"{'ready in':<12}", "muted"), (f"about {duration(plan.boot_s_expected, g)}, as before", "")])

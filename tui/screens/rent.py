@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 TYPED_S = 0.25
 """How long typing rests before the plan is asked for anew."""
 WATCH_S = 0.2
+LIKE_IT = 1.2
+"""How much dearer, all in, another offer may be that is taken when this one fails; the sheet shows the limit."""
 TRY_BEGINS = "choose an offer"
 """The step with which a rent tries another offer."""
 FRAME_ROWS = 9
@@ -135,6 +137,8 @@ class RentSheet(Sheet[str]):
             count=offer.gpu_count,
             kind=offer.kind,
             offer=offer.id,
+            or_like=True,
+            max_usd_per_hour=round(offer.all_in_usd_per_hour(disk_gb) * LIKE_IT, 4),
             provider=offer.provider,
             disk_gb=disk_gb,
             for_s=for_s,
