@@ -35,10 +35,8 @@ def plan_lines(wish: Wish, plan: Plan, now: float, g: Glyphs = UNICODE) -> list[
     lines.append([(f"{'budget left':<12}", "muted"), (left + " before this one", "")])
     others = len(plan.offers) - 1
     most = max((o.all_in_usd_per_hour(wish.disk_gb) for o in plan.offers), default=0.0)
-    then = (
-        f"the next of {others} like it is tried, up to ${money(most, g)}/h" if others > 0 else "nothing else is tried"
-    )
-    lines.append([(f"{'if it fails':<12}", "muted"), (f"given back at once; {then}", "")])
+    then = f"then the next of {others} like it, at most ${money(most, g)}/h" if others > 0 else "nothing else is tried"
+    lines.append([(f"{'if it fails':<12}", "muted"), (f"given back; {then}", "")])
     if plan.boot_s_expected is not None:
         lines.append([(f"{'ready in':<12}", "muted"), (f"about {duration(plan.boot_s_expected, g)}, as before", "")])
     return [[(plain(text, g), role) for text, role in line] for line in lines]
