@@ -18,13 +18,14 @@ from core.cli import courier, openssh
 from core.cli.output import one_line, seconds
 from core.cli.session import Session, Verb, is_terminal, pass_session, workspace_names
 from core.domain.api import Endpoint
-from core.domain.errors import UnderstudyError, Unreachable
+from core.domain.errors import HostKeyChanged, UnderstudyError, Unreachable
 from core.domain.units import MIB
 
 ATTEMPTS = 3  # a connection that breaks is made again, and the copy goes on where it was
 _PAUSE_S = 1.0
 _SHOW_EVERY_S = 0.1
 _SAID_BYTES = 4096
+_OTHER_KEY = "Host key verification failed."  # OpenSSH's last word, sshconnect.c
 
 
 class CopyFailed(UnderstudyError):
@@ -123,7 +124,15 @@ def _once(
         raise CopyFailed(one_line(str(e))) from e
     except (EOFError, BrokenPipeError) as e:
         process.kill()
-        raise EOFError(said.words() or str(e)) from e
+        words = said.words()
+        if words == _OTHER_KEY:
+            hint = "Nothing was sent to it. Destroy the machine and rent another one."
+            raise HostKeyChanged(
+                f"Another machine answers in place of {endpoint.machine}: not with its host key.",
+                machine_id=endpoint.machine,
+                hint=hint,
+            ) from e
+        raise EOFError(words or str(e)) from e
     finally:
         if process.poll() is None:
             process.kill()

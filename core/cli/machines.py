@@ -11,6 +11,7 @@ from core.cli import follow, objects
 from core.cli.hosts import show_hosts
 from core.cli.output import money, seconds
 from core.cli.session import Noun, Session, not_found, operation_id, pass_session
+from core.cli.workspaces import utilization
 from core.client import EngineClient
 from core.domain import api
 from core.domain.machines import GONE
@@ -144,8 +145,6 @@ async def _now(client: EngineClient, ids: list[str]) -> list[dict[str, Any]]:
 
 
 def _row(found: dict[str, Any]) -> list[Any]:
-    used = [g["utilization_pct"] for g in found.get("gpus", []) if g["utilization_pct"] is not None]
-    util = f"{sum(used) / len(used):.0f} %" if used else None
     return [
         found["id"],
         found["state"],
@@ -155,7 +154,7 @@ def _row(found: dict[str, Any]) -> list[Any]:
         found.get("country") or found.get("region"),
         money(found.get("burn_usd_per_hour", found["usd_per_hour"])),
         money(found.get("cost_usd"), 2),
-        util,
+        utilization(found),
         seconds(found.get("reading_age_s")),
         found.get("reason") or found.get("label") or "",
     ]

@@ -271,11 +271,16 @@ def alerts(state: State, markets: Mapping[str, MarketStatus]) -> list[dict[str, 
         for m in state.machines.values()
         if m.state == "lost"
     ]
+    found.extend(
+        {"severity": "warn", "text": f"{m.id}: its agent is silent: {m.reason}", "machine": m.id}
+        for m in state.machines.values()
+        if m.state == "ready" and m.agent == "lost"
+    )
     for provider in state.providers.values():
         if not provider.ok:
             found.append({"severity": "bad", "text": f"{provider.name}: {provider.error}", "provider": provider.name})
     for status in markets.values():
-        if not status.ok:
+        if not status.ok and not any(a["text"] == f"{status.provider}: {status.error}" for a in found):
             found.append(
                 {"severity": "warn", "text": f"{status.provider}: {status.error}", "provider": status.provider}
             )

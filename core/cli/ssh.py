@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import click
 
 from core.cli import objects, openssh
+from core.cli.output import one_line
 from core.cli.session import Session, Verb, pass_session, workspace_names
 
 # What a remote program may have left on: alternate screen, colours, a hidden cursor, mouse and focus reports,
@@ -43,6 +44,8 @@ def ssh(context: click.Context, session: Session, name: str, command: tuple[str,
     if session.json:
         session.out.line({"endpoint": objects.endpoint(endpoint), "command": words})
         return
+    if endpoint.warning:
+        session.out.note(f"▲ {one_line(endpoint.warning)}")
     sys.stdout.flush()
     if not (interactive or terminal):
         os.execv(words[0], words)  # noqa: S606 - no shell is what is wanted: status and signals are then ssh's own

@@ -14,6 +14,8 @@ from core.client import EngineClient
 from core.domain import api
 from core.domain.errors import UnderstudyError
 
+STALE_S = 3.0  # three periods of the agent's report
+
 
 async def reached(client: EngineClient, name: str) -> api.Endpoint | None:
     """How to reach it now; None while that is not possible."""
@@ -71,15 +73,21 @@ def rows_of(found: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
 def _row(found: dict[str, Any]) -> list[Any]:
     primary = found["primary"] or {}
     gpu = f"{primary['gpu_count']}x {primary['gpu']}" if primary else None
-    used = [g["utilization_pct"] for g in primary.get("gpus", []) if g["utilization_pct"] is not None]
-    util = f"{sum(used) / len(used):.0f} %" if used else None
+    util = utilization(primary)
     risk = "all of it" if found["state"] in ("running", "suspect") else None
     place = primary.get("country") or primary.get("region")
-    reason = found["reason"] or ""
-    if found["state"] == "running" and primary.get("state") not in (None, "ready"):
-        reason = reason or f"{primary['id']} is {primary['state']}"
+    reason = found["reason"] or primary.get("reason") or ""
+    if found["state"] == "running" and primary.get("state") == "stopped":
+        reason = f"{primary['id']} is stopped; its disk bills"
     price = money(found["usd_per_hour"])
     return [found["name"], found["state"], gpu, primary.get("provider"), place, price, util, risk, reason]
+
+
+def utilization(machine: dict[str, Any]) -> str | None:
+    """Of its GPUs together; None when nobody knows it now: an old figure is none."""
+    age_s = machine.get("reading_age_s")
+    used = [g["utilization_pct"] for g in machine.get("gpus", []) if g["utilization_pct"] is not None]
+    return f"{sum(used) / len(used):.0f} %" if used and age_s is not None and age_s <= STALE_S else None
 
 
 def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -128,6 +128,7 @@ class Rooms:
             known_hosts=str(self.context.reach.known_hosts),
             alias=alias(machine.id),
             workspace_dir=machine.workspace_dir or "/workspace",
+            warning=f"{machine.id} is lost: {machine.reason}" if machine.state == "lost" and machine.reason else "",
         )
 
     async def doctor(self) -> api.DoctorReply:

@@ -14,7 +14,7 @@ from functools import partial
 
 import msgspec
 
-from core.domain.errors import ProviderError, StoreError
+from core.domain.errors import ProviderError, RateLimited, StoreError
 from core.domain.events import Said
 from core.domain.machines import Stranger, cost_usd
 from core.operations.context import Context, split_label
@@ -44,6 +44,7 @@ class AccountWatch:
     lab: bool
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
+    _told_to_wait: bool = False
     _absent_since: dict[str, float] = field(default_factory=dict)
     _asked_at: dict[str, float] = field(default_factory=dict)
     _credit_at: float = -1e18
@@ -55,7 +56,7 @@ class AccountWatch:
         while True:
             pause = await self.poll()
             if pause is not None:
-                await leave_alone(pause, self.hurried)
+                await leave_alone(pause, self.hurried, None if self._told_to_wait else self.view.wanted)
             else:
                 await rest(self.period_s, self.view.wanted, least_s=LEAST_S * self.scale, jitter=self.jitter)
 
@@ -70,6 +71,7 @@ class AccountWatch:
             page = await self.provider.machines()
         except ProviderError as e:
             self._failures += 1
+            self._told_to_wait = isinstance(e, RateLimited)
             self.view.error = str(e)
             await self._failed(e)
             return after_failure(e, self._failures, min(self.period_s, 2.0))

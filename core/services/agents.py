@@ -130,7 +130,7 @@ class AgentWatch:
             machine = tx.state.machines.get(machine_id)
             if machine is not None:
                 tx.say(Said(kind="host_key_changed", machine=machine_id, workspace=machine.workspace))
-                _lost(tx, machine, str(error))
+                _lost(tx, machine, f"{error} {error.hint}".rstrip(". "))
 
         await self.context.store.write(say)
 

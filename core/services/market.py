@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from core.domain.errors import ProviderError, StoreError
+from core.domain.errors import ProviderError, RateLimited, StoreError
 from core.domain.market import MarketStatus
 from core.operations.views import MarketView
 from core.providers.base import Provider
@@ -32,13 +32,14 @@ class MarketWatch:
     told: Callable[[MarketStatus], None]
     _version: int = 0
     _failures: int = 0
+    _told_to_wait: bool = False
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         while True:
             pause = await self.poll()
             if pause is not None:
-                await leave_alone(pause, self.hurried)
+                await leave_alone(pause, self.hurried, None if self._told_to_wait else self.view.wanted)
             else:
                 await rest(self.period_s, self.view.wanted, least_s=LEAST_S, jitter=self.jitter)
 
@@ -49,6 +50,7 @@ class MarketWatch:
             page = await self.provider.offers()
         except ProviderError as e:
             self._failures += 1
+            self._told_to_wait = isinstance(e, RateLimited)
             old = self.view.status.get(name)
             await self._publish(
                 MarketStatus(
