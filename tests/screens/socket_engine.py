@@ -21,6 +21,8 @@ from core.home import Home
 from core.operations.timeline import valid_id
 from tests.screens.scenario import Scenario
 
+HEARTBEAT_S = 1.0
+
 
 class SocketEngine:
     """`asked` holds (method, path, body) of every intent; `refuse` maps a path to the error it answers with."""
@@ -116,7 +118,7 @@ class SocketEngine:
         queue.put_nowait(self.scenario.hello())
         queue.put_nowait(self.scenario.snapshot())
         try:
-            while (update := await queue.get()) is not None:
+            while (update := await _next(queue)) is not None:
                 writer.write(http.send(h11.Data(data=msgspec.json.encode(update) + b"\n")) or b"")
                 await writer.drain()
         finally:
@@ -168,6 +170,14 @@ class SocketEngine:
                 asked = self.asked[-1][1]
                 return 200, api.Accepted(operation=str(asked["operation"]), workspace=asked.get("name"))
         return 404, api.Problem(kind="NotFoundError", message=f"There is no {path} here.")
+
+
+async def _next(queue: asyncio.Queue[api.Update | None]) -> api.Update | None:
+    """What is told next, or the heartbeat: an engine without one counts as gone, however slow the machine is."""
+    try:
+        return await asyncio.wait_for(queue.get(), HEARTBEAT_S)
+    except TimeoutError:
+        return api.Delta()
 
 
 def _send(http: h11.Connection, writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
