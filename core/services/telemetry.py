@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.domain.errors import StoreError
 from core.domain.readings import MachineReading, TelemetryPoint, point
+from core.services.ring import Ring
 from core.store.history import History
 
 KEEP_EVERY_S = 10.0
@@ -25,15 +25,15 @@ log = logging.getLogger("understudy.telemetry")
 class Telemetry:
     history: History
     clock: Callable[[], float]
-    rings: dict[str, deque[TelemetryPoint]] = field(default_factory=dict)
+    rings: dict[str, Ring] = field(default_factory=dict)
     _pending: dict[str, TelemetryPoint] = field(default_factory=dict)
 
     def take(self, machine_id: str, reading: MachineReading) -> None:
         made = point(reading)
         ring = self.rings.get(machine_id)
         if ring is None:
-            ring = self.rings[machine_id] = deque(maxlen=RING)
-        ring.append(made)
+            ring = self.rings[machine_id] = Ring(RING)
+        ring.add(made)
         self._pending[machine_id] = made
 
     def forget(self, machine_id: str) -> None:
@@ -50,7 +50,8 @@ class Telemetry:
 
     async def since(self, machine_id: str, since_at: float) -> list[TelemetryPoint]:
         """Second by second where the ring has it, ten-second points before that."""
-        ring = [p for p in self.rings.get(machine_id, ()) if p.at >= since_at]
-        oldest = ring[0].at if ring else float("inf")
+        ring = self.rings.get(machine_id)
+        newest = ring.since(since_at) if ring is not None else []
+        oldest = newest[0].at if newest else float("inf")
         older = await self.history.telemetry(machine_id, since_at)
-        return [p for p in older if p.at < oldest] + ring
+        return [p for p in older if p.at < oldest] + newest

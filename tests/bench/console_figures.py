@@ -13,7 +13,7 @@ from tests.screens.terminal import Terminal
 SIZE = {"columns": 120, "rows": 36}
 FRAME = b"1 Overview"
 SPLASH = b"opening the console"
-MACHINE = b"m-bench0"
+MACHINE = b"RTX 4090"
 MARKET, MACHINES, DOWN = b"2", b"4", b"j"
 WINDOW_S = 5.0
 SETTLE_S = 5.0

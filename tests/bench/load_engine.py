@@ -1,7 +1,7 @@
 """The engine under load: the real one, with agents that speak over plain sockets and a market of a given size.
 
-`python -m tests.bench.load_engine HOME [--fleet SOCKET] [--offers N]`. One rule: the bytes of the agents go through the
-product's own channel, decoder, watch, telemetry and feed; only SSH's encryption is left out.
+`python -m tests.bench.load_engine HOME [--fleet SOCKET] [--offers N] [--full-rings]`. One rule: the bytes of the agents
+go through the product's own channel, decoder, watch, telemetry and feed; only SSH's encryption is left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from core.home import find
 from core.operations.reach import Reach
 from core.providers.base import OfferPage
 from core.remote.agent_client import AgentChannel
+from core.remote.agent_frames import decode_report
 from core.services.market import MarketWatch
+from core.services.telemetry import RING
+from tests.bench.fleet import VARIANTS, report
 
 GPUS = (("RTX 4090", 24_564, 0.4), ("RTX 3090", 24_576, 0.2), ("H100 SXM", 81_559, 2.2), ("A100 SXM4", 81_920, 1.1))
 COUNTRIES = ("US", "SE", "DE", "NO", "JP", "FR", "CA", "PL")
@@ -84,13 +87,24 @@ class FixedMarket:
         return OfferPage(offers=self._offers)
 
 
-def compose(fleet: str | None, offers: int) -> Any:
+def fill_rings(engine: Engine) -> None:
+    """The last quarter of an hour of every machine, so that memory is judged as it is after a while."""
+    rng, now = random.Random(3), time.time()  # noqa: S311 - the same past every time
+    frames = [report(rng)[4:] for _ in range(VARIANTS)]
+    for machine_id in engine.store.state.machines:
+        for n in range(RING):
+            engine.telemetry.take(machine_id, decode_report(frames[n % VARIANTS], now - RING + n))
+
+
+def compose(fleet: str | None, offers: int, *, full: bool) -> Any:
     """`build` with these two parts exchanged."""
 
     async def built(*args: Any, **kwargs: Any) -> Engine:
         engine = await build(*args, **kwargs)
         if fleet is not None:
             engine.context.reach = SocketReach(engine.context.reach, fleet)
+        if full:
+            fill_rings(engine)
         for watch in (getattr(run, "__self__", None) for run in engine.watches):
             if isinstance(watch, MarketWatch) and offers:
                 watch.provider = FixedMarket(offers)  # type: ignore[assignment]
@@ -106,8 +120,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("home")
     parser.add_argument("--fleet")
     parser.add_argument("--offers", type=int, default=0)
+    parser.add_argument("--full-rings", action="store_true")
     given = parser.parse_args(argv)
-    engine_main.build = compose(given.fleet, given.offers)
+    engine_main.build = compose(given.fleet, given.offers, full=given.full_rings)
     return engine_main.run(find(given.home), with_parent=True)
 
 

@@ -1,4 +1,4 @@
-"""A provider in trouble is left alone, and asked again at once when somebody needs it and it may have recovered."""
+"""How a watcher waits: the period, a bell, and what a cloud in trouble asked for."""
 
 from __future__ import annotations
 
@@ -6,54 +6,33 @@ import asyncio
 
 import pytest
 
-from core.domain.market import MarketStatus
-from core.operations.views import MarketView
-from core.services import pace
+from core.domain.errors import RateLimited, Unavailable
+from core.services.pace import BACKOFF_MAX_S, RATE_LIMIT_S, after_failure, rest
 
-FOR_EVER_S = 3600.0
-
-
-def status(*, ok: bool) -> MarketStatus:
-    return MarketStatus(provider="vast", version=1, at=0.0, count=0, ok=ok, error=None if ok else "HTTP 500")
+DOWN = Unavailable("no answer", provider="vast", operation="list")
 
 
-async def test_somebody_who_needs_an_answer_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "LEAST_ALONE_S", 0.01)
+def limited(retry_after_s: float | None) -> RateLimited:
+    return RateLimited("too frequent", provider="vast", operation="list", retry_after_s=retry_after_s)
+
+
+def test_failures_double_the_pause_up_to_a_limit() -> None:
+    pauses = [after_failure(DOWN, n, 2.0) for n in range(1, 12)]
+    assert pauses[:4] == [2.0, 4.0, 8.0, 16.0]
+    assert pauses[-1] == BACKOFF_MAX_S
+
+
+@pytest.mark.parametrize(("said", "pause"), [(7.0, 7.0), (None, RATE_LIMIT_S), (10_000.0, BACKOFF_MAX_S)])
+def test_a_rate_limit_is_obeyed_as_it_was_said(said: float | None, pause: float) -> None:
+    assert after_failure(limited(said), 5, 2.0) == pause
+
+
+async def test_a_bell_ends_the_rest_and_is_cleared() -> None:
     bell = asyncio.Event()
-    waiting = asyncio.create_task(pace.leave_alone(FOR_EVER_S, asyncio.Event(), bell))
     bell.set()
-    await waiting
+    await asyncio.wait_for(rest(3600.0, bell, least_s=0.0, jitter=lambda: 0.5), 30)
     assert not bell.is_set()
 
 
-async def test_a_provider_that_named_the_time_is_given_it() -> None:
-    hurried = asyncio.Event()
-    waiting = asyncio.create_task(pace.leave_alone(FOR_EVER_S, hurried))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    hurried.set()  # a new key
-    await waiting
-
-
-async def test_a_new_key_ends_every_wait() -> None:
-    hurried = asyncio.Event()
-    hurried.set()
-    await pace.leave_alone(FOR_EVER_S, hurried, asyncio.Event())
-    assert not hurried.is_set()
-
-
-async def test_what_failed_is_asked_again_and_what_is_fresh_is_not() -> None:
-    now = 100.0
-    view = MarketView(monotonic=lambda: now)
-    await view.publish(status(ok=True), [])
-    now = 105.0
-    assert await view.fresh(["vast"], max_age_s=10.0, timeout_s=FOR_EVER_S) == []
-    assert not view.wanted.is_set()
-
-    await view.publish(status(ok=False), None)
-    now = 106.0
-    asking = asyncio.create_task(view.fresh(["vast"], max_age_s=10.0, timeout_s=FOR_EVER_S))
-    await asyncio.sleep(0)
-    assert view.wanted.is_set()
-    await view.publish(status(ok=True), [])
-    assert await asking == []
+async def test_without_a_bell_the_period_ends_it() -> None:
+    await asyncio.wait_for(rest(0.01, asyncio.Event(), least_s=0.0, jitter=lambda: 1.0), 30)
