@@ -93,9 +93,10 @@ def status(session: Session) -> None:
 @click.option("--provider", help="For a fault of the provider's API.")
 @click.option("--zone", help="For a fault of a zone.")
 @click.option("--for", "for_s", type=Duration(), help="It ends by itself: 30s, 5m.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="As --list says; may come often.")
 @click.option("--power-off", is_flag=True, help="With kill: silence instead of closed connections.")
 @pass_session
-def fault(session: Session, /, name: str | None, listed: bool, **words: Any) -> None:
+def fault(session: Session, /, name: str | None, listed: bool, options: tuple[str, ...], **words: Any) -> None:
     """Make something go wrong, for real; `heal` puts it right again."""
     if listed:
         _list_faults(session)
@@ -105,11 +106,25 @@ def fault(session: Session, /, name: str | None, listed: bool, **words: Any) -> 
     if not session.home.is_lab:
         raise IntentRefused("This is no lab home.", hint="Faults exist in a lab only: understudy --home DIR lab up.")
     client: EngineClient = session.engine()
-    intent = api.FaultIntent(operation=operation_id("fault"), name=name, **words)
+    intent = api.FaultIntent(operation=operation_id("fault"), name=name, options=_options(options), **words)
     found = session.send(lambda: client.fault(intent))
     session.out.document(
         found, lambda: session.out.say(f"{found.get('fault', name)} on {found.get('target') or 'the lab'}.")
     )
+
+
+def _options(words: tuple[str, ...]) -> dict[str, str | float]:
+    """Raises UsageError for a word that is no KEY=VALUE."""
+    found: dict[str, str | float] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise click.UsageError(f"--option takes KEY=VALUE, not {word!r}.")
+        try:
+            found[key] = float(value)
+        except ValueError:
+            found[key] = value
+    return found
 
 
 def _list_faults(session: Session) -> None:

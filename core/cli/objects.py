@@ -18,6 +18,7 @@ from core.domain.units import rfc3339
 from core.domain.workspaces import Workspace
 
 MIB_PER_GB = 1024
+CREDIT_LOW_HOURS = 6.0  # as the engine's own warning has it
 ENDED = frozenset({"retired", "failed"})
 _USD_DIGITS = 6
 
@@ -277,6 +278,10 @@ def alerts(state: State, markets: Mapping[str, MarketStatus]) -> list[dict[str, 
         if m.state == "ready" and m.agent == "lost"
     )
     for provider in state.providers.values():
+        burn = sum(m.burn_usd_per_hour for m in state.machines.values() if m.provider == provider.name)
+        if provider.credit_usd is not None and burn and provider.credit_usd < burn * CREDIT_LOW_HOURS:
+            left = f"${provider.credit_usd:.2f} of credit left, about {provider.credit_usd / burn:.1f} h at this burn"
+            found.append({"severity": "bad", "text": f"{provider.name}: {left}", "provider": provider.name})
         if not provider.ok:
             found.append({"severity": "bad", "text": f"{provider.name}: {provider.error}", "provider": provider.name})
     for status in markets.values():

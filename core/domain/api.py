@@ -113,6 +113,7 @@ class FaultIntent(Intent, frozen=True, kw_only=True, forbid_unknown_fields=True)
     zone: str | None = None
     for_s: float | None = None
     power_off: bool = False
+    options: dict[str, str | float] = {}
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

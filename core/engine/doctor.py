@@ -56,10 +56,7 @@ class Doctor:
     def _ssh(self) -> Check:
         found = shutil.which("ssh")
         hint = "" if found else "Install OpenSSH's client: the shell key and understudy ssh need it."
-        detail = found or "no ssh command"
-        if found:
-            detail += f"; rsync {'found' if shutil.which('rsync') else 'not found: copies use sftp'}"
-        return Check(name="OpenSSH", ok=found is not None, detail=detail, hint=hint)
+        return Check(name="OpenSSH", ok=found is not None, detail=found or "no ssh command", hint=hint)
 
     def _sleep(self) -> Check:
         """A laptop's engine sleeps with it. Told by a battery in /sys/class/power_supply (Linux)."""
@@ -80,12 +77,12 @@ class Doctor:
         except ProviderError as e:
             return Check(name=name, ok=False, detail=str(e), hint=e.hint or f"understudy secrets set {provider.name}")
         credit = "credit unknown" if account.credit_usd is None else f"${account.credit_usd:.2f} of credit"
-        skew = getattr(provider, "clock_skew_s", None)
+        skew = account.clock_skew_s
         if skew is not None and abs(skew) > CLOCK_SKEW_S:
             return Check(
                 name=name,
                 ok=False,
-                detail=f"{credit}; its clock and ours differ by {skew:.0f} s",
+                detail=f"{credit}; its clock is {abs(skew):.0f} s {'before' if skew > 0 else 'behind'} ours",
                 hint="Set this machine's clock (NTP); ages shown here are by our own clock.",
             )
         return Check(name=name, ok=True, detail=credit)

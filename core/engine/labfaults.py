@@ -33,7 +33,7 @@ class LabFaults:
         allow(actor, "make faults", intent.name)
         machine = self.store.state.machines.get(intent.machine or "")
         target = machine.provider_id if machine is not None else intent.machine
-        options = {"power_off": True} if intent.power_off else {}
+        options = dict(intent.options) | ({"power_off": True} if intent.power_off else {})
         body = {
             "name": intent.name,
             "machine": target,

@@ -293,7 +293,9 @@ def _not_rented(tx: Tx, choice: Choice, error: ProviderError) -> Outcome:
             tx.say(Said(kind="surplus_found", machine=choice.machine, detail=detail))
     elif tx.ledger.move(choice.token, "CALLING", "GONE"):
         tx.say(Said(kind="machine_failed", machine=choice.machine, detail={"reason": str(error)}))
-    return Outcome(ok=False, final=final, counts=False, detail=str(error))
+    # what may exist may bill: only a refusal that made nothing is free
+    counts = error.outcome_unknown or left_behind is not None
+    return Outcome(ok=False, final=final, counts=counts, detail=str(error))
 
 
 @step("give it back")

@@ -82,8 +82,11 @@ class OfferPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """`clock_skew_s`: the provider's clock minus ours as it answered, to about a second; None when it gave no time."""
+
     credit_usd: float | None
     name: str = ""
+    clock_skew_s: float | None = None
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

@@ -337,6 +337,14 @@ def retry_after_s(headers: httpx.Headers) -> float | None:
     return max(0.0, until - since)
 
 
+def clock_skew_s(headers: httpx.Headers) -> float | None:
+    """The other clock minus ours by its `Date`, which has whole seconds; None when it gave none."""
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp() - time.time()
+    except (TypeError, ValueError):
+        return None
+
+
 def _worth_another_try(endpoint: Endpoint, error: Exception) -> bool:
     """A slow read is asked again by whoever polls it: four time-outs in a row would only hide that it is slow."""
     if isinstance(error, httpx.TimeoutException):

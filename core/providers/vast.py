@@ -28,7 +28,7 @@ from core.domain.errors import (
 from core.domain.market import Offer
 from core.domain.units import clean
 from core.providers.base import Account, Listing, OfferPage, ProviderMachine, Rented, RentRequest
-from core.providers.http import Answer, Endpoint, Pacing, ProviderHttp
+from core.providers.http import Answer, Endpoint, Pacing, ProviderHttp, clock_skew_s
 from core.providers.vast_rows import BID_SUFFIX, InstanceRow, OfferRow, machine, offer, read_rows
 
 VAST_URL = "https://console.vast.ai"
@@ -200,12 +200,16 @@ class Vast:
         await self._http.call(MANAGE, self._machine_path(provider_id), json={"label": label})
 
     async def account(self) -> Account:
-        body = (await self._http.call(ACCOUNT, "/api/v0/users/current/")).body
+        answer = await self._http.call(ACCOUNT, "/api/v0/users/current/")
+        body = answer.body
         if not isinstance(body, dict):
             self._no_sense(ACCOUNT)
         credit = body.get("credit")
-        name = body.get("email") or body.get("username") or ""
-        return Account(credit_usd=float(credit) if isinstance(credit, int | float) else None, name=clean(str(name), 80))
+        return Account(
+            credit_usd=float(credit) if isinstance(credit, int | float) else None,
+            name=clean(str(body.get("email") or body.get("username") or ""), 80),
+            clock_skew_s=clock_skew_s(answer.headers),
+        )
 
     def self_destruct(self, provider_id: str) -> tuple[str, str]:
         return "DELETE", self._http.base_url + self._machine_path(provider_id)
