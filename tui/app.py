@@ -356,8 +356,8 @@ class Console(App[int], inherit_bindings=False):
             return
         self.copy_to_clipboard(text)
         lines = text.splitlines()
-        what = lines[0] if len(lines) == 1 else f"{len(lines)} lines: {lines[0]}"
-        self.say(f"copied {what[:80]}")
+        named = f"{panel.row_name()} as JSON" if as_json and panel is not None else lines[0]
+        self.say(f"copied {named if len(lines) == 1 or as_json else f'{len(lines)} lines: {lines[0]}'}"[:80])
 
     async def action_undo(self) -> None:
         """Take the last step back while its note is shown."""

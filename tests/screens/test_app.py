@@ -234,11 +234,11 @@ async def test_copy_says_what_it_copied_and_undo_ends(console: Console, clock: A
         await pilot.press("y")
         assert console.clipboard == "alpha"
         assert [note.message for note in console._notifications] == ["copied alpha"]
-        console.offer_undo("alpha is watched", undo)
+        console.offer_undo("alpha is marked", undo)
         await pilot.press("u")
         await pilot.pause()
         assert undone == [True]
-        console.offer_undo("alpha is watched", undo)
+        console.offer_undo("alpha is marked", undo)
         clock.at += 6
         await pilot.press("u")
         assert undone == [True]

@@ -129,20 +129,3 @@ async def test_ten_thousand_offers_cost_what_is_visible() -> None:
         assert table.paint_lines - before <= 2
         await on.press("slash", *"gpu:h100", "enter")
         assert {market(on).offers[key].gpu for key in market(on).rows.keys} == {"H100 SXM"}
-
-
-async def test_a_watched_class_is_said_when_it_gets_cheaper() -> None:
-    s, past = planned()
-    async with stage(s, past=past) as on:
-        await on.press("2", "v")
-        assert "watching vast/" in on.text()
-        import msgspec
-
-        first = market(on).offers[str(market(on).table.cursor_key)]
-        cheaper = msgspec.structs.replace(first, id="cheap", usd_per_hour=first.usd_per_hour * 0.5)
-        s.offers = [*s.offers, cheaper]
-        s.markets["vast"] = msgspec.structs.replace(s.markets["vast"], version=2)
-        on.engine.tell_facts(s.state.seq)
-        await on.until(lambda: "now $" in on.text(), "the bargain")
-        await on.press("home", "v")
-        assert "no longer watched" in on.said()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.screens.days import TRAINS, booting, full, working
 from tests.screens.stage import Stage, stage
+from tui.screens.loss import loss_curve
 from tui.screens.machine import MachineScreen
-from tui.screens.overview import Overview, loss_curve
+from tui.screens.overview import Overview
 from tui.widgets.plot import Plot
 from tui.widgets.timeline import Timeline
 

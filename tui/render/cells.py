@@ -110,6 +110,20 @@ def money(usd: float | None, g: Glyphs = UNICODE) -> str:
     return f"{usd:.2f}" if amount < 1000 else f"{usd:,.0f}"
 
 
+def dollars(usd: float | None, g: Glyphs = UNICODE) -> str:
+    """A sum in USD without its sign, to the cent: 0.01, 17.44, 1,204."""
+    if usd is None or not math.isfinite(usd):
+        return g.dash
+    return f"{usd:.2f}" if abs(usd) < 1000 else f"{usd:,.0f}"
+
+
+def limit(usd: float | None, g: Glyphs = UNICODE) -> str:
+    """A limit in USD without its sign: whole dollars where it is whole."""
+    if usd is None or not math.isfinite(usd):
+        return g.dash
+    return f"{usd:,.0f}" if usd == int(usd) else f"{usd:,.2f}"
+
+
 def price(usd: float | None, g: Glyphs = UNICODE) -> str:
     """USD per hour for a column: always three decimals, so that the points stand under each other."""
     return g.dash if usd is None or not math.isfinite(usd) else f"{usd:,.3f}"

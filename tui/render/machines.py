@@ -209,6 +209,34 @@ def gpu_line(gpu: GpuReading, width: int, old: bool, g: Glyphs = UNICODE) -> Lin
     ]
 
 
+def gpu_short(gpu: GpuReading, width: int, old: bool, g: Glyphs = UNICODE) -> Line:
+    """One GPU in a narrow pane: a bar, then its figures."""
+    quiet = "muted" if old else ""
+    memory = f"{gib(gpu.memory_used_mib, g):>4}/{gib(gpu.memory_total_mib, g):<3}GiB"
+    return [
+        (f"{gpu.index} ", "key"),
+        (bar(share(gpu.utilization_pct, 100), max(4, min(24, width - 32)), g), quiet or "run"),
+        (f"{percent(gpu.utilization_pct, g):>4}% ", quiet),
+        (memory, quiet),
+        (f" {percent(gpu.temperature_c, g):>3}{g.degree or 'C'}", quiet or heat_role(gpu.temperature_c)),
+        (f" {percent(gpu.power_w, g):>4} W", quiet or "muted"),
+    ]
+
+
+def host_short(reading: MachineReading, old: bool, g: Glyphs = UNICODE) -> Line:
+    """CPU, memory and disk of the machine itself in a narrow pane."""
+    quiet = "muted" if old else ""
+    disk = f"{gib(reading.disk_used_mib, g)}/{gib(reading.disk_total_mib, g)} GiB"
+    return [
+        ("cpu ", "muted"),
+        (f"{percent(reading.cpu_pct, g)}%", quiet),
+        ("  mem ", "muted"),
+        (f"{gib(reading.memory_used_mib, g)}/{gib(reading.memory_total_mib, g)}", quiet),
+        ("  disk ", "muted"),
+        (disk, quiet),
+    ]
+
+
 def process_cells(process: ProcessReading, g: Glyphs = UNICODE) -> list[Cell]:
     """PID, GPU, GPU MEM GiB, CPU %, MEM GiB, NAME."""
     on = g.dash if process.gpu_index is None else str(process.gpu_index)

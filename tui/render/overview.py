@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 
 from core.domain.accounts import ProviderStatus
 from core.domain.budget import Budget, Spend
 from core.domain.events import Fact
-from core.domain.machines import GONE, Machine
+from core.domain.machines import GONE, Machine, cost_usd
 from core.domain.readings import MachineReading, mean
 from core.domain.workspaces import Workspace
-from tui.render.cells import UNICODE, Glyphs, Line, age, ago, gib, money, percent, plain, share, spark, stale, track
+from tui.render.cells import (
+    UNICODE,
+    Glyphs,
+    Line,
+    age,
+    ago,
+    dollars,
+    duration,
+    gib,
+    limit,
+    money,
+    percent,
+    plain,
+    share,
+    spark,
+    stale,
+    track,
+)
 from tui.render.events import counts
-from tui.render.machines import READING_PERIOD_S, heat_role, hottest_c, memory_mib, watts
+from tui.render.machines import (
+    READING_PERIOD_S,
+    badge,
+    gpu_short,
+    gpus_text,
+    heat_role,
+    host_short,
+    hottest_c,
+    memory_mib,
+    place,
+    uptime_s,
+    watts,
+)
 
 
 def machines(fleet: Iterable[Machine], strangers: int, g: Glyphs = UNICODE) -> list[Line]:
@@ -87,12 +117,34 @@ def money_lines(spent: Spend, budget: Budget, g: Glyphs = UNICODE) -> list[Line]
     part = share(spent.month_usd, budget.usd_per_month) or 0.0
     role = "bad" if part >= 1 else "warn" if part >= 0.8 else ""
     return [
-        [(f"${money(spent.burn_usd_per_hour, g)}/h", "money"), (f" of {money(budget.usd_per_hour, g)}", "muted")],
+        [(f"${money(spent.burn_usd_per_hour, g)}/h", "money"), (f" of ${limit(budget.usd_per_hour, g)}", "muted")],
         [
-            (f"month {money(spent.month_usd, g)}/{budget.usd_per_month:,.0f} ", role or "muted"),
+            (f"month {dollars(spent.month_usd, g)}/{limit(budget.usd_per_month, g)} ", role or "muted"),
             (track(part, 5, g), role or "money"),
         ],
     ]
+
+
+def chosen(machine: Machine, reading: MachineReading | None, now: float, width: int, g: Glyphs = UNICODE) -> list[Line]:
+    """What the chosen workspace runs on, in `width` cells: the machine, its GPUs, its money, what is wrong with it."""
+    mark = badge(machine, g)
+    where = (
+        f" {gpus_text(machine.gpu_count, machine.gpu, g)}, {machine.provider} {place(machine.region, machine.country)}"
+    )
+    lines: list[Line] = [[(f"{mark.glyph} {mark.word}", mark.role), (plain(where, g), "")]]
+    if machine.reason and machine.state not in ("ready", "checking"):
+        lines += [[(part, "bad")] for part in wrap(plain(machine.reason, g), max(20, width))]
+    if reading is not None:
+        old = stale(now - reading.at, READING_PERIOD_S)
+        lines += [gpu_short(unit, width, old, g) for unit in reading.gpus]
+        if reading.problem:
+            lines += [[(part, "warn")] for part in wrap(plain(reading.problem, g), max(20, width))]
+        lines.append(host_short(reading, old, g))
+    up = age(uptime_s(machine, now), g)
+    lines.append([(f"${dollars(cost_usd(machine, now), g)}", "money"), (f" so far, up {up}", "muted")])
+    if machine.expires_at is not None and machine.bills:
+        lines[-1].append((f", ends in {duration(machine.expires_at - now, g)}", "warn"))
+    return lines
 
 
 def events(facts: Sequence[Fact], now: float, g: Glyphs = UNICODE) -> list[Line]:

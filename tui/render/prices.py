@@ -13,6 +13,8 @@ from core.domain.market import PriceHistory
 from tui.render.cells import UNICODE, Glyphs, Line, age, money
 
 BUCKET_S = 1800.0
+COMPARED_MIN = 4
+"""Offers of a class below which a quarter of them means nothing."""
 RAW_S = 48 * 3600.0
 
 
@@ -85,6 +87,8 @@ def verdict(usd_per_gpu_hour: float, history: PriceHistory) -> tuple[str, str] |
     if not history.buckets:
         return None
     newest = history.buckets[-1]
+    if newest.count < COMPARED_MIN:
+        return f"too few of its class to compare, {newest.count}", "muted"
     if usd_per_gpu_hour <= newest.p25:
         return "cheaper than three of four of its class", "good"
     if usd_per_gpu_hour <= newest.median:

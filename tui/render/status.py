@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from core.domain.budget import Budget, Spend
-from tui.render.cells import UNICODE, Glyphs, Line, money
+from tui.render.cells import UNICODE, Glyphs, Line, dollars, limit, money
 
 
 class Standing(Protocol):
@@ -44,8 +44,8 @@ def month(spent: Spend, budget: Budget, g: Glyphs = UNICODE) -> Line:
     role = "bad bold" if share >= 1 else "warn" if share >= 0.8 else ""
     return [
         ("month ", "muted"),
-        (f"${money(spent.month_usd, g)}", role),
-        (f" of {money(budget.usd_per_month, g)}", "muted"),
+        (f"${dollars(spent.month_usd, g)}", role),
+        (f" of ${limit(budget.usd_per_month, g)}", "muted"),
     ]
 
 

@@ -28,16 +28,16 @@ COLUMNS = (
     Column("name", "NAME", 12, middle=True),
     Column("state", "STATE", 10, priority=2),
     Column("from", "FROM", 6, priority=5),
-    Column("zone", "ZONE", 11, priority=6),
-    Column("gpus", "GPUS", 12, priority=7),
+    Column("zone", "ZONE", 11, priority=8),
+    Column("gpus", "GPUS", 12, priority=6),
     Column("util", "UTIL %", 12),
-    Column("spark", "60 S", 10, priority=8, sortable=False),
+    Column("spark", "60 S", 10, priority=7, sortable=False),
     Column("mem", "MEM GiB", 8, ">", priority=3),
     Column("temp", "°C", 3, ">"),
     Column("watt", "W", 5, ">", priority=9),
     Column("price", "$/H", 7, ">"),
     Column("up", "UP", 4, ">", priority=10),
-    Column("job", "JOB", 14, flex=1),
+    Column("job", "JOB", 18, flex=1),
 )
 GONE_SHOWN_S = 600.0  # a machine that ended stays in sight for so long, with its cost
 SPARK_SAMPLES = 60

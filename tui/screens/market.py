@@ -14,14 +14,14 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 
 from core.domain.errors import UnderstudyError
-from core.domain.market import Offer, class_of
+from core.domain.market import Offer
 from core.domain.workspaces import DEFAULT_DISK_GB
 from tui import filters, subjects
 from tui.actions import MARKET
 from tui.bindings import bindings
 from tui.render import conditions
 from tui.render import market as render
-from tui.render.cells import Cell, Line, money, plain, stale
+from tui.render.cells import Cell, Line, stale
 from tui.screens.base import Panel
 from tui.screens.confirm import Text
 from tui.screens.offer import OfferDetail, OfferScreen
@@ -77,9 +77,6 @@ class Market(Panel):
         self.filter = filters.EVERYTHING
         self.sort, self.descending = "price", False
         self.disk_gb = DEFAULT_DISK_GB
-        self.watched: dict[str, float] = {}
-        """Price classes to say something about, with the USD per GPU-hour that has to be undercut."""
-        self._cheap: dict[str, float | None] = {}
         self._subjects: dict[str, filters.Subject] = {}
         self._fetched: tuple[tuple[str, int], ...] = ()
         self._problem: UnderstudyError | None = None
@@ -135,7 +132,6 @@ class Market(Panel):
         self._problem, self._fetched = None, versions
         self.offers = {offer.id: offer for offer in reply.offers}
         self._subjects.clear()
-        self._cheap = {name: self._cheapest(name) for name in self.watched}
         await self.refill()
 
     def _versions(self) -> tuple[tuple[str, int], ...]:
@@ -204,7 +200,7 @@ class Market(Panel):
 
     def _providers(self) -> Line:
         line: Line = [(" ", ""), *render.status_line(self.model.markets, self.now, self.glyphs)]
-        return line + self._bargains() if self.model.markets else [(" no market listed yet", "muted")]
+        return line if self.model.markets else [(" no market listed yet", "muted")]
 
     def apply_filter(self, text: str) -> None:
         self.filter = filters.parse(text, filters.MARKET)
@@ -248,33 +244,6 @@ class Market(Panel):
             )
             return
         self.app.push_screen(RentSheet(wanted[0], self.disk_gb))
-
-    def action_watch(self) -> None:
-        """Say on the line above when this class gets cheaper than it is now; again: no longer."""
-        chosen = self.chosen()
-        if not chosen:
-            self.console.say("There is no offer here to watch.", "warning")
-            return
-        price_class = class_of(chosen[0])
-        if self.watched.pop(price_class, None) is not None:
-            self.console.say(f"{price_class} is no longer watched")
-            return
-        self.watched[price_class] = self._cheapest(price_class) or chosen[0].usd_per_gpu_hour
-        self.console.say(f"watching {price_class}: said here when it is under ${money(self.watched[price_class])}")
-
-    def _cheapest(self, price_class: str) -> float | None:
-        return min((o.usd_per_gpu_hour for o in self.offers.values() if class_of(o) == price_class), default=None)
-
-    def _bargains(self) -> Line:
-        out: Line = []
-        for name, limit in self.watched.items():
-            usd = self._cheap.get(name)
-            if usd is not None and usd < limit:
-                text = f"  {name} now ${money(usd, self.glyphs)}, was ${money(limit, self.glyphs)}"
-                out.append((plain(text, self.glyphs), "good bold"))
-            else:
-                out.append((plain(f"  watching {name} under ${money(limit, self.glyphs)}", self.glyphs), "muted"))
-        return out
 
     def row_name(self) -> str:
         chosen = self.chosen()

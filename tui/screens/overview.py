@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -11,10 +10,8 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from core.domain.errors import UnderstudyError
 from core.domain.machines import GONE
 from core.domain.operations import Operation
-from core.domain.readings import TelemetryPoint, point
 from tui import filters, subjects
 from tui.model import HISTORY_S
 from tui.render import events, operations, overview
@@ -22,15 +19,14 @@ from tui.render import workspaces as render
 from tui.render.cells import Cell, Line, joined, plain, stale
 from tui.render.machines import READING_PERIOD_S
 from tui.screens.confirm import Text
-from tui.screens.curves import mode
 from tui.screens.keys import key_of
+from tui.screens.loss import LossPlot
 from tui.screens.machines import fewer, mean_load
 from tui.screens.panes import Table
 from tui.screens.rent import stages
 from tui.screens.row import RowPanel, Target
 from tui.screens.rows import Rows
 from tui.widgets.columns import Column
-from tui.widgets.plot import Plot, Series
 from tui.widgets.styles import Painted, Span
 from tui.widgets.timeline import Timeline
 from tui.widgets.vtable import VTable
@@ -51,6 +47,10 @@ COLUMNS = (
 GONE_SHOWN_S = 3600.0  # a workspace that ended stays in sight for so long
 SPARK_CELLS = 8
 EVENTS_SHOWN = 60  # more than a tall window has lines for
+CURVE_FROM_ROWS = 22
+"""Rows of the window from which something stands beneath the table."""
+TABLE_FRAME_ROWS = 3  # its border and its header
+TABLE_SHARE = 0.5  # of the rows between the tiles and the hint, at most, while something stands beneath it
 
 
 class Newest(Painted):
@@ -87,12 +87,13 @@ class Overview(RowPanel):
     Overview.-low #tiles, Overview.-narrow #tiles { display: none; }
     Overview.-low #strip, Overview.-narrow #strip { display: block; height: 1; }
     Overview #middle { height: 1fr; }
-    Overview #workspaces { width: 3fr; }
+    Overview #left { width: 3fr; }
     Overview #side { width: 2fr; }
     Overview.-narrow #side { display: none; }
-    Overview #doing { height: auto; max-height: 60%; display: none; }
+    Overview #doing { height: 1fr; display: none; }
+    Overview #loss { height: 1fr; display: none; }
+    Overview #chosen { height: auto; max-height: 60%; display: none; padding: 0 1; }
     Overview #newest { height: 1fr; min-height: 4; }
-    Overview #loss { height: 2fr; }
     Overview #last { display: none; height: 1; }
     Overview.-narrow #last { display: block; }
     Overview #hint { height: 1; }
@@ -103,8 +104,6 @@ class Overview(RowPanel):
         self.rows = Rows(self.stamp, self.cells)
         self.filter = filters.EVERYTHING
         self.sort, self.descending = "", False
-        self._past: dict[str, list[TelemetryPoint]] = {}
-        self._asked: set[str] = set()
         self._load: deque[float | None] = deque(maxlen=HISTORY_S)
 
     def body(self) -> ComposeResult:
@@ -116,21 +115,22 @@ class Overview(RowPanel):
                 yield tile
         yield Text([], id="strip")
         with Horizontal(id="middle"):
-            table = Table(
-                COLUMNS,
-                self.rows,
-                clock=self.console.clock.monotonic,
-                ascii_only=self.console.ascii_only,
-                id="workspaces",
-            )
-            table.add_class("pane")
-            yield table
+            with Vertical(id="left"):
+                table = Table(
+                    COLUMNS,
+                    self.rows,
+                    clock=self.console.clock.monotonic,
+                    ascii_only=self.console.ascii_only,
+                    id="workspaces",
+                )
+                table.add_class("pane")
+                yield table
+                yield LossPlot(ascii_only=self.console.ascii_only, id="loss")
+                yield Timeline(ascii_only=self.console.ascii_only, id="doing", classes="pane")
             with Vertical(id="side"):
-                plot = Plot(mode=mode(self.console.ascii_only), x_figure=_steps, id="loss", classes="pane")
-                plot.placeholder = "no loss reported yet"
-                yield plot
-                timeline = Timeline(ascii_only=self.console.ascii_only, id="doing", classes="pane")
-                yield timeline
+                chosen = Text([], id="chosen")
+                chosen.add_class("pane")
+                yield chosen
                 newest = Newest(id="newest")
                 newest.add_class("pane")
                 newest.border_title = "events"
@@ -283,42 +283,42 @@ class Overview(RowPanel):
         return operation if operation is not None and operation.state == "running" else None
 
     def paint_operation(self) -> None:
-        """The timeline takes the curve's place while the workspace is being rented or retired."""
-        operation, timeline, plot = self.operation(), self.query_one("#doing", Timeline), self.query_one("#loss", Plot)
-        timeline.display, plot.display = operation is not None, operation is None
+        """What the chosen workspace runs on, and beneath the table its curve, or its steps while it takes some."""
+        operation, timeline = self.operation(), self.query_one("#doing", Timeline)
+        beneath = self.app.size.height >= CURVE_FROM_ROWS and len(self.rows) > 0
+        timeline.display = beneath and operation is not None
+        self.query_one(LossPlot).display = beneath and operation is None
+        self._fit(beneath)
         if operation is not None:
             timeline.border_title = f"{operation.kind} {operation.workspace or ''}"
             timeline.show(stages(operation, self.now))
+        self._paint_chosen()
+
+    def _fit(self, beneath: bool) -> None:
+        """The table has the rows it needs, or all of them where nothing stands beneath it."""
+        most = max(TABLE_FRAME_ROWS + 2, int(self.query_one("#middle").size.height * TABLE_SHARE))
+        rows = min(len(self.rows) + TABLE_FRAME_ROWS, most)
+        height = f"{rows}" if beneath else "1fr"
+        if str(self.table.styles.height) != height:
+            self.table.styles.height = height
+
+    def _paint_chosen(self) -> None:
+        pane, name = self.query_one("#chosen", Text), self.selected()
+        row = self.row(name) if name else None
+        pane.display = row is not None and row.machine is not None
+        if row is None or row.machine is None:
+            return
+        pane.border_title = f"{plain(row.workspace.name, self.glyphs)} on {plain(row.machine.id, self.glyphs)}"
+        reading = row.reading if row.machine.state not in GONE else None
+        width = self.app.size.width * 2 // 5 - 4  # the side's; its own size is not known before it stands
+        pane.show(overview.chosen(row.machine, reading, self.now, width, self.glyphs))
 
     def paint_curve(self) -> None:
         """The loss of the chosen workspace over its steps."""
-        name, plot = self.selected(), self.query_one("#loss", Plot)
-        row = self.row(name) if name else None
-        machine = row.machine.id if row and row.machine else None
-        if machine is None:
-            plot.border_title = "loss"
-            plot.show(())
-            return
-        if machine not in self._asked:
-            self._asked.add(machine)
-            self.run_worker(self._look_back(machine), group=f"telemetry-{machine}")
-        live = [point(reading) for reading in self.model.recent.get(machine, ())]
-        # the history holds means over some seconds: beside the live points of the same time they would make a saw
-        past = [p for p in self._past.get(machine, ()) if not live or p.at < live[0].at]
-        curve = loss_curve([*past, *live])
-        step = f", step {int(curve[-1][0]):,}" if curve else ""
-        plot.border_title = f"{plain(name or '', self.glyphs)} loss{step}"
-        plot.show([Series("loss", [x for x, _ in curve], [y for _, y in curve], "plot-1")])
-
-    async def _look_back(self, machine: str) -> None:
-        """The curve from before this console was opened, once; without it the live part is shown."""
-        try:
-            self._past[machine] = await self.console.engine.telemetry(machine)
-        except UnderstudyError:
-            await asyncio.sleep(5.0)
-            self._asked.discard(machine)
-            return
-        self.paint_curve()
+        name, plot = self.selected(), self.query_one(LossPlot)
+        row = self.row(name) if name and plot.display else None
+        if row is not None or not name:
+            plot.show_of(name or "", row.machine.id if row and row.machine else None)
 
     # -- the panel's own -----------------------------------------------------------------------------------------------
 
@@ -377,13 +377,3 @@ def fleet_load(loads: Iterable[Sequence[bytes]], most: int) -> list[float | None
             if value is not None:
                 columns[back].append(value)
     return [sum(column) / len(column) if column else None for column in reversed(columns)]
-
-
-def loss_curve(points: Iterable[TelemetryPoint]) -> list[tuple[float, float]]:
-    """(step, loss) in order of steps; a step reported again keeps its newest loss."""
-    known = {p.step: p.loss for p in sorted(points, key=lambda p: p.at) if p.step is not None and p.loss is not None}
-    return sorted((float(step), loss) for step, loss in known.items())
-
-
-def _steps(value: float) -> str:
-    return f"{value:,.0f}"
