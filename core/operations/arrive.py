@@ -39,7 +39,8 @@ async def boot(machine_id: str) -> Outcome:
     machine = _wanted(machine_id)
     if machine is None or machine.provider_id is None:
         return _CANCELLED
-    deadline = (machine.rented_at or context.clock()) + context.rules.boot_timeout_s
+    began = machine.state_since  # accepted, or started again: a machine rented long ago boots anew
+    deadline = began + context.rules.boot_timeout_s
     provider = context.providers[machine.provider]
     said = "nothing"
     while _wanted(machine_id) is not None:
@@ -60,8 +61,7 @@ async def boot(machine_id: str) -> Outcome:
             return Outcome(ok=False, detail="it vanished from the account while booting")
         if seen is not None and seen.state == "running" and seen.addresses:
             await context.store.write(partial(_addressed, machine_id=machine_id, seen=seen))
-            took = context.clock() - (machine.rented_at or context.clock())
-            return Outcome(ok=True, detail=f"running after {took:.1f} s")
+            return Outcome(ok=True, detail=f"running after {context.clock() - began:.1f} s")
         if context.rules.poll_s:
             await asyncio.sleep(context.rules.poll_s)
     return _CANCELLED

@@ -28,13 +28,14 @@ from tests.lab.running_lab import RunningLab, wait_until
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0
-CONFIG = """[budget]
+BOOT_TIMEOUT_S = 2.0
+CONFIG = f"""[budget]
 usd_per_hour = 1000.0
 usd_per_month = 100000.0
 machines = 100
 [rent]
 judge_network = false
-boot_timeout_s = 2.0
+boot_timeout_s = {BOOT_TIMEOUT_S}
 """
 
 
@@ -46,10 +47,10 @@ def fresh(prefix: str = "w") -> str:
 class RunningEngine:
     """`lab` and `engine` share one home. `client` is the product's own door."""
 
-    def __init__(self, home: Path, *, quick: bool, lab_args: tuple[str, ...] = ()) -> None:
+    def __init__(self, home: Path, *, quick: bool, lab_args: tuple[str, ...] = (), database_url: str = "") -> None:
         self.home = Home(home, home).create()
         self.home.lab_mark.touch()
-        self.home.config_file.write_text(CONFIG)
+        self.home.config_file.write_text(CONFIG + f'[engine]\ndatabase_url = "{database_url}"\n')
         boot = ("--no-machines", "--pacing", "off", "--boot-s", "0.2")
         self.lab = RunningLab(home, *(lab_args or boot))
         self.quick = quick

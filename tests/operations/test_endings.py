@@ -9,7 +9,7 @@ import pytest
 from core.domain import api
 from core.domain.errors import IntentRefused, NotFoundError
 from tests.bench.leaks_engine import GRACE_S
-from tests.engine.running_engine import RunningEngine, fresh
+from tests.engine.running_engine import BOOT_TIMEOUT_S, RunningEngine, fresh
 
 GONE = ("destroyed", "failed")
 
@@ -129,10 +129,12 @@ async def test_a_closed_intents_machine_that_appears_late_is_destroyed(engine: R
 
 async def test_stop_and_start_and_what_a_stopped_machine_costs(engine: RunningEngine) -> None:
     machine = await engine.rented()
+    await asyncio.sleep(BOOT_TIMEOUT_S)  # longer than a boot may take: a start is counted from the start
     for verb, state in (("stop", "stopped"), ("start", "ready")):
         operation = fresh(verb)
         await engine.client.machine(api.MachineIntent(operation=operation, machine=machine.id, verb=verb))  # type: ignore[arg-type]
-        assert (await engine.ended(operation)).state == "done"
+        ended = await engine.ended(operation)
+        assert ended.state == "done", ended
         now = (await engine.state()).machines[machine.id]
         assert now.state == state
         assert now.burn_usd_per_hour == (machine.storage_usd_per_hour if state == "stopped" else machine.usd_per_hour)

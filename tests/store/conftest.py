@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from core.store.database import sqlite_url
 from core.store.store import Store
-
-SERVER = os.environ.get("UNDERSTUDY_TEST_POSTGRES", "")
-KINDS = ["sqlite", *([pytest.param("postgresql", marks=pytest.mark.postgres)] if SERVER else [])]
+from tests.store.postgresql import KINDS, server_database
 
 
 class HandClock:
@@ -27,25 +22,14 @@ class HandClock:
         return self.now
 
 
-def server_command(statement: str) -> None:
-    with psycopg.connect(SERVER, autocommit=True) as connection:
-        connection.execute(statement.encode())
-
-
-def database_of_server(name: str) -> str:
-    return SERVER.rsplit("/", 1)[0] + f"/{name}" if SERVER.count("/") > 2 else f"{SERVER}/{name}"
-
-
 @pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database; dropped after the test."""
     if request.param == "sqlite":
         yield sqlite_url(tmp_path / "understudy.db")
         return
-    name = f"understudy_test_{uuid.uuid4().hex[:12]}"
-    server_command(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
-    yield database_of_server(name)
-    server_command(f"DROP DATABASE {name} WITH (FORCE)")
+    with server_database() as address:
+        yield address
 
 
 @pytest.fixture

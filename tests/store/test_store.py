@@ -16,7 +16,8 @@ from core.store import schema
 from core.store.database import connect, sqlite_url
 from core.store.projection import load_state
 from core.store.store import Store, Tx
-from tests.store.conftest import SERVER, HandClock, server_command
+from tests.store.conftest import HandClock
+from tests.store.postgresql import SERVER, server_database
 
 BUDGET = {"usd_per_hour": 3.0, "usd_per_month": 50.0, "machines": 2}
 
@@ -220,16 +221,9 @@ if SERVER:
 
     @pytest.mark.postgres
     async def test_a_database_that_is_not_utf8_is_refused(clock: HandClock) -> None:
-        from tests.store.conftest import database_of_server
-
-        name = "understudy_test_sql_ascii"
-        server_command(f"DROP DATABASE IF EXISTS {name}")
-        server_command(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
-        try:
-            with pytest.raises(StoreError, match="UTF8"):
-                await Store(database_of_server(name), clock=clock).open()
-        finally:
-            server_command(f"DROP DATABASE {name} WITH (FORCE)")
+        old = "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        with server_database(old) as address, pytest.raises(StoreError, match="UTF8"):
+            await Store(address, clock=clock).open()
 
     @pytest.mark.postgres
     async def test_a_wrong_password_is_a_sentence_without_it(clock: HandClock) -> None:
