@@ -15,7 +15,7 @@ def leaks(trials: int, control: int) -> dict[str, Figure]:
     found = asyncio.run(measure(trials, LANES, seed=1))
     without = asyncio.run(measure(control, LANES, seed=2, sweep=False))
     kills = found["kills"]
-    wrong = sum(found.get(k, 0) for k in ("leaked", "missing", "doubled", "unfinished"))
+    wrong = sum(found.get(k, 0) for k in ("leaked", "missing", "doubled", "unfinished", "died"))
     said = f"{kills} kills in {found['took_s']:.0f} s, {found['created']} machines made; judged from the lab's world"
     took_effect = f"{found.get('kills_in_create_that_took_effect', 0)} of them with a machine made"
     return {

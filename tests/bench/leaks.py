@@ -190,6 +190,9 @@ async def run_lane(lane: Lane, numbers: Any, tally: Tally, progress: bool) -> No
             except TimeoutError:
                 tally.blame("unfinished", 1, f"trial {number} did not come to rest within {REST_LIMIT_S:.0f} s")
                 return
+            except EngineError as e:
+                tally.blame("died", 1, f"trial {number}: {e} Its last words: {lane.last_words()}")
+                return
             done += 1
             if progress:
                 sys.stderr.write(f"\r{tally['trials']} trials, {tally['leaked']} leaked")

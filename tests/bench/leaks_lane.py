@@ -141,6 +141,11 @@ class Lane:
         accepted = sum(1 for each in machines if each.get("destroy_accepted_at") is not None)
         return Death(aim, [token for token, _, state in rows if state == "CALLING"], accepted, len(going))
 
+    def last_words(self) -> str:
+        """The end of the engine's log and of what it printed."""
+        files = (self.home.log, self.home.state / "engine.out")
+        return " | ".join(file.read_text()[-1500:] for file in files if file.exists())
+
     def said(self) -> Counter[str]:
         """How many facts of each kind this home's journal has."""
         with closing(sqlite3.connect(self.home.database, timeout=30.0)) as database:
