@@ -42,7 +42,9 @@ async def adopt(order: AdoptOrder) -> Outcome:
         if last.ok:
             last = await following(machine_id)
     if last.ok:
-        return await arrive.ready(machine_id, order.workspace)
+        last = await arrive.ready(machine_id, order.workspace)
+    if last.ok:
+        return last
     return await arrive.stranded(machine_id, order.workspace, last.detail)
 
 

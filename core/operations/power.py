@@ -32,7 +32,9 @@ async def power(order: PowerOrder) -> Outcome:
     machine = ctx().store.state.machines.get(order.machine)
     workspace = (machine and machine.workspace) or ""
     if last.ok:
-        return await arrive.ready(order.machine, workspace)
+        last = await arrive.ready(order.machine, workspace)
+    if last.ok:
+        return last
     return await arrive.stranded(order.machine, workspace, last.detail)
 
 

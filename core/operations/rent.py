@@ -73,7 +73,9 @@ async def rent(order: RentOrder) -> Outcome:
             if last.ok:
                 last = await following(choice.machine)
         if last.ok:
-            return await arrive.ready(choice.machine, order.workspace)
+            last = await arrive.ready(choice.machine, order.workspace)
+        if last.ok:
+            return last
         await give_back(order, choice.machine, last)
         counted += last.counts
         if last.final or counted >= order.attempts:

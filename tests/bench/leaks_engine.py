@@ -12,12 +12,14 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from core.agent import wire
+from core.domain.errors import Unreachable
 from core.domain.readings import MachineReading
 from core.engine import main as engine_main
 from core.engine import once
@@ -33,6 +35,8 @@ GRACE_S = 0.6  # above the harness's list lag; a real account's is a minute
 ACCOUNT_PERIOD_S = 0.4
 MARKET_PERIOD_S = 2.0
 RESUME_S = 2.0
+CLOCK_FILE = "seconds-ahead"
+REFUSE_DEADLINE_FILE = "refuse-deadlines"
 SHORT_WAITS_S = (0.05, 0.1, 0.2, 0.4)
 READING_EVERY_S = 2.0
 
@@ -52,6 +56,8 @@ class _Channel:
             gpus=[HelloGpu(i, f"GPU-{i}", machine.gpu, machine.vram_mib) for i in range(machine.gpu_count)],
         )
         self._clock = engine.context.clock
+        self._machine_id = machine_id
+        self._refuses = engine.home.state / REFUSE_DEADLINE_FILE
 
     async def readings(self) -> AsyncIterator[MachineReading]:
         while True:
@@ -62,7 +68,8 @@ class _Channel:
         return MachineFacts(disk_write_bps=1e12)
 
     async def set_deadline(self, *_: Any) -> None:
-        return
+        if self._refuses.exists():
+            raise Unreachable("It does not take its end.", machine_id=self._machine_id)
 
     async def close(self) -> None:
         return
@@ -90,6 +97,7 @@ def compose(*, sweep: bool) -> Callable[..., Any]:
     async def built(*args: Any, **kwargs: Any) -> Engine:
         engine = await build(*args, **kwargs)
         engine.context.reach = InstantReach(engine)
+        engine.context.clock = _clock(engine.home)
         for provider in engine.context.providers.values():
             provider.absence_grace_s = GRACE_S
         for watch in (getattr(run, "__self__", None) for run in engine.watches):
@@ -102,6 +110,16 @@ def compose(*, sweep: bool) -> Callable[..., Any]:
         return engine
 
     return built
+
+
+def _clock(home: Home) -> Callable[[], float]:
+    """The time, and as many seconds more as a test has written into the home."""
+    path = home.state / CLOCK_FILE
+
+    def now() -> float:
+        return time.time() + (float(path.read_text() or 0) if path.exists() else 0.0)
+
+    return now
 
 
 async def _no_sweep(_: Any) -> None:

@@ -29,13 +29,10 @@ from tests.lab.running_lab import RunningLab, wait_until
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0
 BOOT_TIMEOUT_S = 2.0
-CONFIG = f"""[budget]
+BUDGET = """[budget]
 usd_per_hour = 1000.0
 usd_per_month = 100000.0
 machines = 100
-[rent]
-judge_network = false
-boot_timeout_s = {BOOT_TIMEOUT_S}
 """
 
 
@@ -47,10 +44,20 @@ def fresh(prefix: str = "w") -> str:
 class RunningEngine:
     """`lab` and `engine` share one home. `client` is the product's own door."""
 
-    def __init__(self, home: Path, *, quick: bool, lab_args: tuple[str, ...] = (), database_url: str = "") -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        quick: bool,
+        lab_args: tuple[str, ...] = (),
+        database_url: str = "",
+        judge_network: bool = False,
+    ) -> None:
         self.home = Home(home, home).create()
         self.home.lab_mark.touch()
-        self.home.config_file.write_text(CONFIG + f'[engine]\ndatabase_url = "{database_url}"\n')
+        timeout_s, network = BOOT_TIMEOUT_S if quick else 20.0, str(judge_network).lower()
+        rent = f"[rent]\nboot_timeout_s = {timeout_s}\njudge_network = {network}\n"
+        self.home.config_file.write_text(f'{BUDGET}{rent}[engine]\ndatabase_url = "{database_url}"\n')
         boot = ("--no-machines", "--pacing", "off", "--boot-s", "0.2")
         self.lab = RunningLab(home, *(lab_args or boot))
         self.quick = quick
