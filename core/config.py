@@ -252,13 +252,16 @@ def shown(path: str, value: Any) -> Any:
 
 
 def _write(home: Home, text: str) -> None:
-    home.create()
     temporary = home.config_file.with_suffix(".toml.new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(home.config_file)
+    try:
+        home.create()
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(home.config_file)
+    except OSError as e:
+        raise ConfigError(f"{home.config_file} cannot be written: {e.strerror}.", hint="It is as it was before.") from e
 
 
 def _read(home: Home, problems: list[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ from core.store.store import Store, Tx
 LAB_GRACE_S = 2.0
 LAB_ACCOUNT_POLL_S = 2.0
 LAB_MARKET_POLL_S = 10.0
-LAB_WAIT_S = 20.0
+LAB_WAIT_S = 12.0  # less than whoever started the engine waits, so that they read why
 
 
 @dataclass
@@ -230,10 +230,9 @@ def _key(home: Home, name: str) -> str:
     secret = secrets.get(home, name)
     if secret is None:
         raise AuthRefused(
-            f"No key for {name} is set.",
+            f"No key for {name} is set: understudy secrets set {name}.",
             provider=name,
             operation="sign in",
-            hint=f"Set it: understudy secrets set {name}.",
         )
     return secret.reveal()
 

@@ -35,22 +35,20 @@ PR_SET_PDEATHSIG = 1
 
 def run(home: Home, *, with_parent: bool = False) -> int:
     """Runs the engine of this home until it is told to stop; returns the exit code when it could not serve."""
-    home.create()
-    loaded = load(home)
-    _logging(home, loaded.settings.engine.log_level)
     try:
+        home.create()
+        _logging(home, load(home).settings.engine.log_level)
         lock = hold_lock(home)
-    except EngineError as e:
-        print(f"{e} {e.hint}".strip(), file=sys.stderr)  # noqa: T201 - the one who started us reads it
-        return 1
-    if with_parent:
-        _die_with_parent()
-    try:
+        if with_parent:
+            _die_with_parent()
         asyncio.run(_serve(home, lock))
     except UnderstudyError as e:
-        log.error("%s %s", e, e.hint)  # noqa: TRY400 - a sentence, not a stack
-        print(f"{e} {e.hint}".strip(), file=sys.stderr)  # noqa: T201
+        print(f"{e} {e.hint}".strip(), file=sys.stderr)  # noqa: T201 - the one who started us reads it
         return e.exit_code
+    except OSError as e:  # a full disk, a folder that is not ours: nothing was begun
+        where = e.filename or home.state
+        print(f"The home cannot be used: {e.strerror or e} ({where}).", file=sys.stderr)  # noqa: T201
+        return EngineError.exit_code
     return 0
 
 
