@@ -101,8 +101,11 @@ class Model:
         """Whether what is shown is the engine's present word."""
         return self.connection.state == "live"
 
-    def version(self, kind: str, key: str) -> tuple[int, int]:
-        """Rises whenever the object of this kind and key changed; a row's stamp is made of it."""
+    def version(self, kind: str, key: str) -> tuple[int, float]:
+        """Another one whenever the object of this kind and key changed; a row's stamp is made of it."""
+        if kind == "readings":
+            reading = self.readings.get(key)
+            return self._life, 0.0 if reading is None else reading.at
         return self._life, self._versions.get((kind, key), 0)
 
     @property
@@ -197,12 +200,10 @@ class Model:
         self._dirty.add("events")
 
     def _take_readings(self, readings: dict[str, MachineReading], known: dict[str, MachineReading]) -> None:
-        versions, whole = self._versions, not self.large
+        whole = not self.large
         for machine, reading in readings.items():
             before = known.get(machine)
             self.readings[machine] = reading
-            key = ("readings", machine)
-            versions[key] = versions.get(key, 0) + 1
             if before is not None and before.at == reading.at:
                 continue  # told again after a reconnection: the past has it
             loads = self.loads.get(machine)
@@ -224,11 +225,10 @@ class Model:
 
 
 def _loads(reading: MachineReading) -> bytes:
-    percents = [gpu.utilization_pct for gpu in reading.gpus]
     try:
-        return bytes([UNKNOWN if percent is None else int(percent) for percent in percents])
-    except (ValueError, OverflowError):  # a driver that reports nonsense: beyond a byte, or not a number
-        return bytes([percent_byte(percent) for percent in percents])
+        return bytes([int(gpu.utilization_pct) for gpu in reading.gpus])  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):  # a driver that reports nothing, or nonsense
+        return bytes([percent_byte(gpu.utilization_pct) for gpu in reading.gpus])
 
 
 def percent_byte(percent: float | None) -> int:

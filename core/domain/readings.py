@@ -1,6 +1,7 @@
 """Readings: what a machine measures, once a second; the latest wins and none is kept for ever. Pure.
 
 Array-like on the wire: 1000 machines with 8 GPUs each are 8000 rows a second. `None` is "the driver does not say".
+They hold figures and each other, never a way back: the garbage collector has nothing to find in them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 
-class GpuReading(msgspec.Struct, frozen=True, array_like=True):
+class GpuReading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: int
     uuid: str
     name: str
@@ -23,7 +24,7 @@ class GpuReading(msgspec.Struct, frozen=True, array_like=True):
     pstate: str | None = None
 
 
-class ProcessReading(msgspec.Struct, frozen=True, array_like=True):
+class ProcessReading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pid: int
     name: str
     cpu_pct: float | None = None
@@ -32,7 +33,7 @@ class ProcessReading(msgspec.Struct, frozen=True, array_like=True):
     gpu_memory_mib: float | None = None
 
 
-class Progress(msgspec.Struct, frozen=True, array_like=True):
+class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The newest line of a workload's `progress.jsonl`."""
 
     at: float
@@ -41,7 +42,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     steps: int | None = None
 
 
-class MachineReading(msgspec.Struct, frozen=True, array_like=True):
+class MachineReading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One report. `at` is the engine's time of receipt, never the machine's clock."""
 
     at: float
@@ -63,7 +64,7 @@ class MachineReading(msgspec.Struct, frozen=True, array_like=True):
     problem: str | None = None
 
 
-class TelemetryPoint(msgspec.Struct, frozen=True, array_like=True):
+class TelemetryPoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A machine's figures at one instant, mean over its GPUs, for the 60 s curves and the history."""
 
     at: float

@@ -11,7 +11,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.timer import Timer
 
 from core.domain.errors import UnderstudyError
 from core.domain.market import Offer
@@ -54,7 +53,7 @@ SIDE_FROM = 120
 SLICE = 2_000
 """Offers filtered before the loop gets a turn: about 5 ms."""
 REST_S = 0.15
-"""How long the cursor rests on a row before its history is asked for."""
+"""How long the cursor rests on a row before the detail shows it; a held key comes oftener."""
 
 
 class Market(Panel):
@@ -80,7 +79,7 @@ class Market(Panel):
         self._subjects: dict[str, filters.Subject] = {}
         self._fetched: tuple[tuple[str, int], ...] = ()
         self._problem: UnderstudyError | None = None
-        self._resting: Timer | None = None
+        self._resting: asyncio.TimerHandle | None = None
 
     def body(self) -> ComposeResult:
         yield Text([], id="providers")
@@ -214,16 +213,28 @@ class Market(Panel):
 
     @on(VTable.Highlighted)
     def highlighted(self, message: VTable.Highlighted) -> None:
-        """The detail follows the cursor; the history only when it rests."""
-        offer = self.offers.get(str(message.key))
-        detail = self.query_one(OfferDetail)
-        if not detail.display:
+        """The detail follows when the cursor rests: laid out anew with every key it would cost more than the move."""
+        del message
+        if not self.query_one(OfferDetail).display:
             return
-        detail.show(offer, self.context())
         if self._resting is not None:
-            self._resting.stop()
-        if offer is not None:
-            self._resting = self.set_timer(REST_S, detail.load)
+            self._resting.cancel()
+        if self.query_one(OfferDetail).offer is None:
+            self._rested()
+        else:
+            self._resting = asyncio.get_running_loop().call_later(REST_S, self._rested)
+
+    def _rested(self) -> None:
+        """The cursor rests: everything about its offer."""
+        self._resting = None
+        if self.is_mounted:
+            detail = self.query_one(OfferDetail)
+            detail.show(self.offers.get(str(self.table.cursor_key)), self.context())
+            detail.load()
+
+    def on_unmount(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
 
     @on(VTable.Opened)
     def opened(self, message: VTable.Opened) -> None:
