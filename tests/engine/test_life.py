@@ -143,3 +143,24 @@ async def test_no_secret_is_in_what_the_engine_wrote(quick: RunningEngine) -> No
     assert token not in json.dumps([str(f) for f in rows])
     assert token not in quick.home.log.read_text()
     assert token not in " ".join(psutil.Process(quick.pid).cmdline())
+
+
+async def test_a_reader_that_does_not_read_loses_no_fact_and_slows_nobody(quick: RunningEngine) -> None:
+    slow = quick.client.stream()
+    async with aclosing(slow):  # type: ignore[type-var]
+        assert isinstance(await anext(slow), api.Hello)
+        snapshot = await anext(slow)
+        assert isinstance(snapshot, api.Snapshot)
+        for n in range(100):
+            verb = "block" if n % 2 == 0 else "unblock"
+            await quick.client.host_intent(
+                api.HostIntent(operation=fresh("h"), host="vast:1", verb=verb, reason="x" * 2000)  # type: ignore[arg-type]
+            )
+        last = (await quick.state()).seq
+        seen: list[int] = []
+        async for update in slow:
+            if isinstance(update, api.Delta):
+                seen += [f.seq for f in update.facts]
+            if seen and seen[-1] >= last:
+                break
+    assert seen == list(range(snapshot.state.seq + 1, seen[-1] + 1))
