@@ -130,13 +130,16 @@ class EngineClient:
         Ends after End; raises EngineError when the engine goes away or is silent for three heartbeats.
         """
         async with self._request("GET", "/events?" + urlencode({"since": since}), b"") as chunks:
-            rest = b""
+            parts: list[bytes] = []  # of a line that has not ended yet: a large fleet's is longer than many chunks
             while True:
                 chunk = await _next(chunks, SILENCE_S)
                 if chunk is None:
                     raise EngineError("The engine closed the connection.", hint=_ENGINE_HINT)
-                lines = (rest + chunk).split(b"\n")
-                rest = lines.pop()
+                parts.append(chunk)
+                if b"\n" not in chunk:
+                    continue
+                *lines, rest = b"".join(parts).split(b"\n")
+                parts = [rest]
                 for line in lines:
                     update = _update.decode(line)
                     if isinstance(update, api.Hello):
@@ -208,7 +211,8 @@ async def _events(reader: asyncio.StreamReader, http: h11.Connection) -> AsyncIt
 
 async def _next(chunks: AsyncIterator[bytes], timeout_s: float) -> bytes | None:
     try:
-        return await asyncio.wait_for(anext(chunks), timeout_s)
+        async with asyncio.timeout(timeout_s):  # wait_for would make a task for each chunk
+            return await anext(chunks)
     except StopAsyncIteration:
         return None
     except TimeoutError as e:
