@@ -150,6 +150,7 @@ def test_files_are_the_operators_alone(lab: RunningLab) -> None:
     folder = lab.home / "lab"
     assert folder.stat().st_mode & 0o777 == 0o700
     for name in ("lab.json", "identity.json", "world.json"):
+        wait_until((folder / name).exists)  # the world is written a moment after the lab answers
         assert (folder / name).stat().st_mode & 0o777 == 0o600
 
 
