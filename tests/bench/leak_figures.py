@@ -7,7 +7,7 @@ import asyncio
 from tests.bench.figures import Figure, count_of
 from tests.bench.leaks import measure
 
-LANES = 4
+LANES = 5
 
 
 def leaks(trials: int, control: int) -> dict[str, Figure]:
