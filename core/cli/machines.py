@@ -38,7 +38,10 @@ def list_(session: Session, ended: bool) -> None:
     found += [objects.stranger(s, now) for s in snapshot.state.strangers.values()]
     heads = ["ID", "STATE", "WORKSPACE", "GPU", "PROVIDER", "PLACE", ">$/H", ">COST", ">UTIL", ">AGE", "REASON"]
     session.out.document(
-        {"machines": found}, lambda: session.out.table(heads, [_row(m) for m in found], empty="No machine is rented.")
+        {"machines": found},
+        lambda: session.out.table(
+            heads, [_row(m) for m in found], empty="No machine is rented.", spare=("PLACE", "COST", "AGE", "PROVIDER")
+        ),
     )
 
 
@@ -51,7 +54,12 @@ def show(session: Session, machine_id: str) -> None:
     snapshot = session.run(client.state())
     known = snapshot.state.machines.get(machine_id)
     if known is None:
-        raise not_found("machine", machine_id, "machines list")
+        stranger = snapshot.state.strangers.get(machine_id)
+        if stranger is None:
+            raise not_found("machine", machine_id, "machines list")
+        alien = objects.stranger(stranger, time.time())
+        session.out.document(alien, lambda: session.out.fields((k.replace("_", " "), v) for k, v in alien.items()))
+        return
     reading = snapshot.readings.get(machine_id)
     found = objects.machine(known, reading, time.time())
     found["processes"] = [

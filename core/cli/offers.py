@@ -120,7 +120,7 @@ def _people(
         ">AGE",
     ]
     shown = found if wanted.limit else found[:_SHOWN]
-    session.out.table(heads, [_row(o) for o in shown], empty="No offer fits.")
+    session.out.table(heads, [_row(o) for o in shown], empty="No offer fits.", spare=("VALUE", "RELIABLE", "$/GPU/H"))
     if len(shown) < len(found):
         session.out.say(f"{len(found) - len(shown)} more; narrow it, or --limit {len(found)}.", "dim")
     for provider in providers:

@@ -38,6 +38,8 @@ STYLES = {
     "cancelled": "dim",
 }
 NONE = "–"
+_GAP = 2  # between two columns
+_LAST_MIN = 6
 _PIPE_COLUMNS = 1000  # a table that is piped is never cut
 
 
@@ -70,23 +72,33 @@ class Output:
             for line in text.split("\n"):
                 self._console().print(_text(line, style), soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "") -> None:
-        """`columns`: their heads; one that begins with `>` is a column of numbers. `empty`: said when no row comes."""
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "", spare: Sequence[str] = ()
+    ) -> None:
+        """`columns`: their heads; one that begins with `>` is a column of numbers. `empty`: said when no row comes.
+
+        Where the terminal is too narrow the `spare` columns go, first named first; then the last is cut, never another.
+        """
         from rich.table import Table
 
         filled = [[_cell(value) for value in row] for row in rows]
         if not filled:
             self.say(empty, "dim")
             return
+        console = self._console()
+        shown, last_max = _fitting(columns, filled, console.width, spare)
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for column in columns:
-            right = column.startswith(">")
+        for index in shown:
             table.add_column(
-                column.lstrip(">"), justify="right" if right else "left", no_wrap=True, overflow="ellipsis"
+                columns[index].lstrip(">"),
+                justify="right" if columns[index].startswith(">") else "left",
+                no_wrap=True,
+                overflow="ellipsis",
+                max_width=last_max if index == shown[-1] else None,
             )
         for cells in filled:
-            table.add_row(*cells)
-        self._console().print(table)
+            table.add_row(*(cells[index] for index in shown))
+        console.print(table)
 
     def fields(self, pairs: Iterable[tuple[str, Any]]) -> None:
         """Name and value, one below the other."""
@@ -121,6 +133,16 @@ class Output:
 def one_line(text: str) -> str:
     """Text on one line and without anything that drives a terminal."""
     return "".join(c if c.isprintable() else " " if c in "\n\r\t" else "·" for c in text)
+
+
+def _fitting(columns: Sequence[str], rows: list[list[Text]], width: int, spare: Sequence[str]) -> tuple[list[int], int]:
+    """(which columns are shown, how wide the last of them may be)."""
+    widths = [max(len(c.lstrip(">")), *(row[i].cell_len for row in rows)) + _GAP for i, c in enumerate(columns)]
+    shown = list(range(len(columns)))
+    for name in spare:
+        if sum(widths[i] for i in shown) > width:
+            shown = [i for i in shown if columns[i].lstrip(">") != name]
+    return shown, max(_LAST_MIN, width - sum(widths[i] for i in shown[:-1]) - _GAP)
 
 
 def _encodable(value: Any) -> Any:

@@ -10,7 +10,7 @@ import click
 from core.cli import objects
 from core.cli.output import money
 from core.cli.session import Session, Verb, pass_session
-from core.cli.workspaces import rows_of
+from core.cli.workspaces import SPARE, rows_of
 from core.config import load
 from core.domain import api
 
@@ -64,7 +64,9 @@ def _people(session: Session, found: dict[str, Any]) -> None:
         f"{money(spent['month_usd'], 2)} of {money(limits['usd_per_month'], 2)} this month   "
         f"{spent['machines']} of {limits['machines']} machines{lab}"
     )
-    session.out.table(*rows_of(found["workspaces"]), empty="No workspace. Rent one: understudy up NAME --gpu 4090.")
+    session.out.table(
+        *rows_of(found["workspaces"]), empty="No workspace. Rent one: understudy up NAME --gpu 4090.", spare=SPARE
+    )
     for operation in found["operations"]:
         step = operation["steps"][-1]["name"] if operation["steps"] else "starting"
         session.out.say(f"… {operation['kind']} {operation['workspace'] or ''}: {step}  ({operation['id']})", "cyan")

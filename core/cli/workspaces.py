@@ -14,6 +14,7 @@ from core.client import EngineClient
 from core.domain import api
 from core.domain.errors import UnderstudyError
 
+SPARE = ("AT RISK", "PLACE", "PROVIDER")  # columns that a narrow terminal does without
 STALE_S = 3.0  # three periods of the agent's report
 
 
@@ -51,7 +52,7 @@ def list_(session: Session, ended: bool) -> None:
     client = session.engine()
     found = session.run(_all(client, ended=ended))
     empty = "No workspace. Rent one: understudy up NAME --gpu 4090."
-    session.out.document({"workspaces": found}, lambda: session.out.table(*rows_of(found), empty=empty))
+    session.out.document({"workspaces": found}, lambda: session.out.table(*rows_of(found), empty=empty, spare=SPARE))
 
 
 @click.command(cls=Verb)

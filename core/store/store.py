@@ -222,5 +222,5 @@ def _store_error(error: SQLAlchemyError) -> StoreError:
         f"The home's database refused: {reason}.",
         hint="The disk is full: free some space; nothing that was said before is lost."
         if full
-        else "Is the disk of the home full, read-only or gone?",
+        else "Is its disk read-only or gone, or its server down? What is rented goes on running.",
     )

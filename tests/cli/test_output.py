@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.text import Text
 
 from core.cli.main import run
-from core.cli.output import Output
+from core.cli.output import Output, _fitting
 
 HOSTILE = "a\x1b]0;x\x07b\x9b31mc\u202ed\u2066e\U000e0041f\x7f"
 
@@ -31,3 +32,10 @@ def test_what_is_no_number_is_no_limit(amount: str, capfd: pytest.CaptureFixture
     assert run(["up", "x", "--gpu", "4090", "--max-usd-per-hour", amount]) == 2
     assert run(["budget", "set", "--usd-per-hour", amount]) == 2
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_narrow_terminal_loses_columns_and_no_figure() -> None:
+    heads = ["NAME", ">$/H", "PLACE", "REASON"]
+    rows = [[Text("n" * 30), Text("$0.470"), Text("p" * 20), Text("r" * 60)]]
+    assert _fitting(heads, rows, 200, ["PLACE"]) == ([0, 1, 2, 3], 200 - 32 - 8 - 22 - 2)
+    assert _fitting(heads, rows, 80, ["PLACE"]) == ([0, 1, 3], 80 - 32 - 8 - 2)
