@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+# a busy machine is not a failure: examples are judged by what they find, never by how long they took
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 _LOCAL_NAMES = frozenset({"", "localhost", "ip6-localhost", "localhost.localdomain"})
 _REAL_CONNECT = socket.socket.connect
