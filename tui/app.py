@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from core.home import Home
 
 PULSE_S = 0.2
-LARGE_PULSE_S = 0.95
-"""A large fleet's readings, which never cease, are painted once a second: each machine reports no oftener."""
 SLOW_PULSE_S = 0.5  # for curves
 FIRST_PAINT_S = 0.03
 """Time that the first picture has to reach the terminal before the way to the engine is imported."""
@@ -105,7 +103,6 @@ class Console(App[int], inherit_bindings=False):
         self._undo: tuple[float, Callable[[], Awaitable[None]]] | None = None
         self._urgent = False
         self._drew_at = float("-inf")
-        self._pulsed_at = float("-inf")
         self._slow: set[str] = set()
         self._complaints = list(self.registry.complaints)
         for panel in panels:
@@ -178,13 +175,15 @@ class Console(App[int], inherit_bindings=False):
         self._urgent = False
         self.pulse()
 
-    def pulse(self) -> None:
-        """Tell the panel in front what changed since the last pulse; the others remember it."""
+    def pulse(self, *, second: bool = False) -> None:
+        """Tell the panel in front what changed since the last pulse; the others remember it.
+
+        A large fleet's readings never cease; they are painted with the second, since no machine reports oftener.
+        """
         now = self.clock.monotonic()
-        waits = self.model.only_readings and self.model.large and now - self._pulsed_at < LARGE_PULSE_S
+        waits = self.model.only_readings and self.model.large and not second
         if self.paused_since is not None or waits:
             return
-        self._pulsed_at = now
         topics = self.model.take_dirty()
         self._slow |= topics
         slow: frozenset[str] = frozenset()
@@ -205,6 +204,7 @@ class Console(App[int], inherit_bindings=False):
 
     def tick(self) -> None:
         """A second went by."""
+        self.pulse(second=True)
         for screen in self.screen_stack:
             if isinstance(screen, Panel) and screen.is_mounted:
                 screen.frame()
