@@ -21,8 +21,8 @@ from core.domain.api import Endpoint
 from core.domain.errors import HostKeyChanged, UnderstudyError, Unreachable
 from core.domain.units import MIB
 
-ATTEMPTS = 3  # a connection that breaks is made again, and the copy goes on where it was
-_PAUSE_S = 1.0
+ATTEMPTS = 4  # a connection that breaks is made again, and the copy goes on where it was
+_PAUSE_S = 1.0  # doubled each time: a network that blinks is waited for, one that is gone is said
 _SHOW_EVERY_S = 0.1
 _SAID_BYTES = 4096
 _OTHER_KEY = "Host key verification failed."  # OpenSSH's last word, sshconnect.c
@@ -98,7 +98,7 @@ def transfer(
                     machine_id=endpoint.machine,
                     hint="Run the same command again: it goes on where it was.",
                 ) from e
-            time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
     raise AssertionError("unreachable")
 
 

@@ -141,11 +141,20 @@ def _logging(home: Home, level: str) -> None:
     handler = RotatingFileHandler(home.log, maxBytes=4 * 1024 * 1024, backupCount=2)
     home.log.chmod(0o600)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.addFilter(_terse)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for noisy in ("asyncssh", "httpx", "httpcore", "litestar", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _terse(record: logging.LogRecord) -> bool:
+    """DBOS tells a database that is away as a stack, several times a second; a line says as much."""
+    if record.name.startswith("dbos") and record.levelno < logging.ERROR:
+        record.msg, record.args = record.getMessage().partition("\n")[0].partition(": Traceback")[0], ()
+        record.exc_info = record.exc_text = record.stack_info = None
+    return True
 
 
 def _die_with_parent() -> None:
