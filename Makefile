@@ -71,12 +71,14 @@ wheel: $(VENV)/.installed-dev
 	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m build --wheel --outdir dist .
 
-# The lock is what a fresh environment resolves to now; it is committed only after the tests passed with it.
+# The lock is what a fresh environment resolves to now; it is committed only after the tests passed with it. It is made
+# with the oldest Python that we support: that one needs the most packages, and a newer one ignores what it does not need.
+lock: PYTHONS = $(or $(PYTHON),python3.11)
 lock:
 	rm -rf build/lock
 	@$(call make_venv,build/lock)
 	build/lock/bin/python -m pip --disable-pip-version-check install -q -e '.[dev]'
-	@{ sed -n '/^#/p' constraints.txt; build/lock/bin/python -m pip --disable-pip-version-check freeze --exclude-editable; } > build/constraints.txt
+	@{ sed -n '/^#/p' constraints.txt; build/lock/bin/python -m pip --disable-pip-version-check freeze --all --exclude pip --exclude wheel --exclude-editable; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 	rm -rf build/lock
 
