@@ -7,6 +7,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,13 +23,14 @@ from core.home import Home
 
 _DISK_LOW_BYTES = 1024**3
 _SSH_TIMEOUT_S = 10
+_BUNDLED_THEMES = Path(__file__).resolve().parents[2] / "themes"  # beside the packages, in a wheel too
 
 
 @click.command(cls=Verb)
 @pass_session
 def doctor(session: Session) -> None:
     """Check keys (read-only calls), SSH, clock, disk, settings and the rest; leaves with 1 when something is wrong."""
-    checks = [_python(), _home(session.home), *_of_engine(session)]
+    checks = [_python(), _home(session.home), *_of_engine(session), _themes(session.home)]
     ok = all(c.ok for c in checks)
     found = {"ok": ok, "checks": [msgspec.to_builtins(c) for c in checks]}
     session.out.document(found, lambda: _people(session, checks))
@@ -91,6 +94,23 @@ def _settings(home: Home) -> Check:
         detail=problems[0] if problems else str(home.config_file),
         hint="All problems: understudy config list." if problems else "",
     )
+
+
+def _themes(home: Home) -> Check:
+    """Whether the chosen theme is there and the operator's own are TOML; their colours the console judges."""
+    bad, names = [], set()
+    for folder in (_BUNDLED_THEMES, home.themes):
+        for path in sorted(folder.glob("*.toml")):
+            try:
+                table = tomllib.loads(path.read_text("utf-8")).get("theme")
+                names.add(str(table.get("name", path.stem)) if isinstance(table, dict) else path.stem)
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+                bad.append(f"{path} is no TOML ({e})")
+    chosen = load(home).settings.console.theme
+    if chosen not in names:
+        bad.append(f"there is no theme '{chosen}'; the console takes another")
+    hint = f"Those there are: {', '.join(sorted(names))}; choose by: understudy config set console.theme NAME."
+    return Check(name="themes", ok=not bad, detail="; ".join(bad) or chosen, hint=hint if bad else "")
 
 
 def _ssh() -> Check:

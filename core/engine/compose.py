@@ -228,6 +228,8 @@ async def _lab_vast(home: Home, settings: Settings) -> Vast:
 
 def _key(home: Home, name: str) -> str:
     secret = secrets.get(home, name)
+    if secret is None and home.is_lab:  # its key is the running lab's token
+        raise AuthRefused("The lab is not running: understudy lab up.", provider=name, operation="sign in")
     if secret is None:
         raise AuthRefused(
             f"No key for {name} is set: understudy secrets set {name}.",
