@@ -368,14 +368,11 @@ class Console(App[int], inherit_bindings=False):
         self.clear_notifications()
         await undo()
 
-    def action_theme(self, name: str = "") -> None:
-        """Change the colours at once."""
-        if self.colourless:
-            self.say("NO_COLOR is set, so there are no colours to change.", "warning")
-        elif name in self.theme_names:
-            self.theme = name
-        else:
-            self.say(f"Themes: {', '.join(self.theme_names)}.", "warning" if name else "information")
+    async def action_theme(self, name: str = "") -> None:
+        """Change the colours at once, and keep them for the next start."""
+        from tui.screens.settings import choose_theme
+
+        await choose_theme(self, name)
 
     def action_interrupt(self) -> None:
         """Ctrl+c ends nothing by surprise."""

@@ -50,6 +50,16 @@ def end(pid: int, began: str) -> None:
             time.sleep(POLL_S)
 
 
+def engine_of(directory: Path) -> int:
+    """The engine that now runs in this home: the one that was started may have died and another come. 0: none."""
+    try:
+        pid = int((directory / "engine.lock").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return 0
+    return pid if os.fsencode(directory) in words else 0
+
+
 def main() -> None:
     for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(sig, signal.SIG_IGN)
@@ -58,6 +68,9 @@ def main() -> None:
     for line in sys.stdin:
         pid, *marks = line.split()
         processes.append(("last" in marks, int(pid), started(int(pid))))
+    later = engine_of(directory)
+    if later and later not in [pid for _, pid, _ in processes]:
+        processes.append((False, later, started(later)))
     for _, pid, began in sorted(processes, key=lambda p: p[0]):
         end(pid, began)
     deadline = time.monotonic() + GRACE_S

@@ -6,7 +6,6 @@ The command line's own `ssh` runs as a process, so that the console and a script
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import termios
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from textual.app import SuspendNotSupported
+
+from tui.screens.settings import environment_of
 
 if TYPE_CHECKING:
     from tui.app import Console
@@ -49,10 +50,7 @@ async def shell(console: Console, name: str) -> None:
 
 
 async def _run(console: Console, name: str) -> int:
-    environment = dict(os.environ)
-    home = console.engine.home
-    if home.config == home.state:
-        environment["UNDERSTUDY_HOME"] = str(home.state)
+    environment = environment_of(console.engine.home)
     sys.stdout.write(f"understudy ssh {name}   exit comes back\r\n")
     sys.stdout.flush()
     process = await asyncio.create_subprocess_exec(*command(name), env=environment)
