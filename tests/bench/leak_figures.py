@@ -8,6 +8,7 @@ from tests.bench.figures import Figure, count_of
 from tests.bench.leaks import measure
 
 LANES = 5
+FULL_TRIALS = 500
 
 
 def leaks(trials: int, control: int) -> dict[str, Figure]:
@@ -17,6 +18,8 @@ def leaks(trials: int, control: int) -> dict[str, Figure]:
     kills = found["kills"]
     wrong = sum(found.get(k, 0) for k in ("leaked", "missing", "doubled", "unfinished", "died"))
     said = f"{kills} kills in {found['took_s']:.0f} s, {found['created']} machines made; judged from the lab's world"
+    if trials < FULL_TRIALS:
+        said += "; a reduced run: make bench-long makes all of them"
     took_effect = f"{found.get('kills_in_create_that_took_effect', 0)} of them with a machine made"
     return {
         "leaks.trials": count_of(found.get("trials", 0), "trials", ">= 500", kills, said),
