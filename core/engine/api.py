@@ -15,6 +15,7 @@ import msgspec
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State as AppState
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import Stream
 
 from core.domain import api
@@ -244,7 +245,12 @@ def build(parts: Parts) -> Litestar:
     return Litestar(
         HANDLERS,
         state=AppState({"parts": parts}),
-        openapi_config=OpenAPIConfig(title="Understudy engine", version=parts.hello.version),
+        openapi_config=OpenAPIConfig(
+            title="Understudy engine",
+            version=parts.hello.version,
+            # the document alone: the usual pages around it load scripts from other people's servers
+            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        ),
         logging_config=None,
         exception_handlers={
             UnderstudyError: _refused,
