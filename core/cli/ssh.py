@@ -8,7 +8,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -74,6 +74,7 @@ def terminal_restored() -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
-        sys.stdout.write(_RESET)
-        sys.stdout.flush()
+        with suppress(termios.error, OSError):  # the terminal's window was closed: nothing is left to put right
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+            sys.stdout.write(_RESET)
+            sys.stdout.flush()
