@@ -37,6 +37,7 @@ FIRST_PAINT_S = 0.03
 """Time that the first picture has to reach the terminal before the way to the engine is imported."""
 TICK_S = 1.0
 TOAST_S = 4.0
+KEPT_S = 15.0  # what is wrong with the configuration, said at the start
 UNDO_S = 5.0
 COPY_LIMIT_BYTES = 50_000
 """Terminals cut or refuse a longer OSC 52."""
@@ -255,7 +256,7 @@ class Console(App[int], inherit_bindings=False):
         if not keep:
             self.clear_notifications()
         kind = severity if severity in ("warning", "error") else "information"
-        self.notify(text, severity=kind, timeout=TOAST_S, markup=False)  # type: ignore[arg-type]
+        self.notify(text, severity=kind, timeout=KEPT_S if keep else TOAST_S, markup=False)  # type: ignore[arg-type]
 
     def complain(self, error: Exception) -> None:
         """An error as a sentence and its next step."""

@@ -26,11 +26,11 @@ def failed(reason: str, hint: str, g: Glyphs = UNICODE) -> list[Line]:
     return lines
 
 
-def stale(since: float, now: float, reason: str, g: Glyphs = UNICODE) -> Line:
-    """The banner over data that is no longer fed."""
+def stale(since: float, now: float, reason: str, g: Glyphs = UNICODE, *, hint: str = "") -> Line:
+    """The banner over data that is no longer fed; `hint` is the next step, where there is room for it."""
     age = duration(now - since, g)
     text = f" {g.risk} stale since {clock(since, g)} ({age}): {reason} Trying again."
-    return [(plain(text, g), "warn bold")]
+    return [(plain(text, g), "warn bold"), (plain(f"  {hint}" if hint else "", g), "muted")]
 
 
 def paused(since: float, now: float, g: Glyphs = UNICODE) -> Line:

@@ -164,15 +164,9 @@ def provider_line(providers: Iterable[ProviderStatus], now: float, g: Glyphs = U
     out: Line = []
     for status in sorted(providers, key=lambda p: p.name):
         if not status.ok:
-            out.append(
-                (
-                    plain(
-                        f" {g.risk} {status.name}: {status.error or 'not answering'}, for {age(now - status.since, g)}",
-                        g,
-                    ),
-                    "warn",
-                )
-            )
+            error = (status.error or "not answering").rstrip(".")
+            text = f" {g.risk} {status.name}: {error}, for {age(now - status.since, g)}"
+            out.append((plain(text, g), "warn"))
         elif status.credit_usd is not None:
             out.append((plain(f" {status.name} credit ${money(status.credit_usd, g)}", g), "muted"))
     return out

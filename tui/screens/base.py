@@ -230,7 +230,8 @@ class Panel(Screen[None], inherit_bindings=False):
         if self.console.paused_since is not None:
             return conditions.paused(self.console.paused_since, self.now, g)
         if model.connection.state == "stale":
-            return conditions.stale(model.connection.since, self.now, model.connection.reason, g)
+            hint = model.connection.hint if size.width >= NARROW else ""
+            return conditions.stale(model.connection.since, self.now, model.connection.reason, g, hint=hint)
         if size.width < 60 or size.height < 15:
             return conditions.too_small(size.width, size.height)
         return []
