@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.domain.api import Check, DoctorReply
-from core.domain.errors import ProviderError
+from core.domain.errors import ProviderError, StoreError
 from core.home import Home
 from core.operations.context import Context
 from core.providers.base import Provider
@@ -28,6 +28,7 @@ class Doctor:
 
     async def run(self) -> DoctorReply:
         checks = [self._config(), self._disk(), self._socket(), self._ssh(), self._sleep()]
+        checks.append(await self._database())
         checks += await asyncio.gather(*(self._provider(p) for p in self.context.providers.values()))
         lab = self._lab()
         if lab is not None:
@@ -38,6 +39,14 @@ class Doctor:
         detail = "; ".join(self.problems) or str(self.home.config_file)
         hint = "understudy config list shows what is understood." if self.problems else ""
         return Check(name="configuration", ok=not self.problems, detail=detail, hint=hint)
+
+    async def _database(self) -> Check:
+        """Writes and takes back nothing: a transaction that says no fact. A dead database refuses it."""
+        try:
+            await self.context.store.write(lambda tx: tx.state.seq)
+        except StoreError as e:
+            return Check(name="database", ok=False, detail=str(e), hint=e.hint)
+        return Check(name="database", ok=True, detail=f"{self.context.store.state.seq} facts in the journal")
 
     def _disk(self) -> Check:
         free = shutil.disk_usage(self.home.state).free
