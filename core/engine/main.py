@@ -56,8 +56,7 @@ async def _serve(home: Home, lock: int) -> None:
     began = time.monotonic()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(one, stop.set)
+    heed_signals(loop, stop)
     loaded = load(home)
     engine = await build(home, loaded, version=__version__, stop=stop.set)
     door = listen(home.socket)  # clients may connect; they wait in the backlog
@@ -92,6 +91,16 @@ async def _serve(home: Home, lock: int) -> None:
     os.close(lock)
     logging.shutdown()
     os._exit(0)  # DBOS's threads would hold us for up to a second; a kill is safe by design, so is this
+
+
+def heed_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Sets `stop` at SIGTERM, SIGINT and SIGHUP, whatever the loop is busy with.
+
+    Not by add_signal_handler: there the loop hears of a signal by a byte in a pipe, and under a storm of finished
+    threads that pipe is full and the byte is lost.
+    """
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, lambda *_: loop.call_soon_threadsafe(stop.set))
 
 
 async def _forever(run: Callable[[], Any]) -> None:

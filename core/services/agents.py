@@ -27,6 +27,7 @@ LOST_S = 60.0
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 CUT_OFF_S = 30.0  # a machine that broke the protocol is left alone for so long
 FOLLOW_S = 5.0
+CONNECTS_AT_ONCE = 64  # a thousand handshakes at once, after a restart, would leave the loop no time for anybody else
 _UP = frozenset({"ready", "lost"})
 
 
@@ -39,6 +40,7 @@ class AgentWatch:
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _stopped: set[str] = field(default_factory=set)
     _heard_at: dict[str, float] = field(default_factory=dict)
+    _doors: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTS_AT_ONCE))
 
     async def run(self) -> None:
         """Follows the state: a task for each machine that is up, none for the others."""
@@ -79,6 +81,7 @@ class AgentWatch:
         self._heard_at[machine_id] = self.context.monotonic()
         while True:
             error: MachineError = Unreachable(f"No report for {SILENT_S:.0f} s.", machine_id=machine_id)
+            heard_at = self._heard_at[machine_id]
             try:
                 await self._stream(machine_id)
             except HostKeyChanged as e:
@@ -88,14 +91,15 @@ class AgentWatch:
                 error = e
             await self.context.reach.drop(machine_id)
             silent_s = self.context.monotonic() - self._heard_at[machine_id]
-            failures = 0 if silent_s < SILENT_S * 2 else failures + 1
+            failures = failures + 1 if self._heard_at[machine_id] == heard_at else 0
             cut_off = isinstance(error, AgentMismatch)
             await self._silent(machine_id, error, lost=silent_s > LOST_S and not cut_off)
             await asyncio.sleep(CUT_OFF_S if cut_off else RETRY_S[min(failures, len(RETRY_S) - 1)])
 
     async def _stream(self, machine_id: str) -> None:
         """Reads until the stream ends or falls silent. Raises MachineError when it breaks."""
-        channel = await self.context.reach.agent(machine_id, self._addresses(machine_id))
+        async with self._doors:
+            channel = await self.context.reach.agent(machine_id, self._addresses(machine_id))
         readings = aiter(channel.readings())
         first = True
         while True:
@@ -120,7 +124,9 @@ class AgentWatch:
         return (Address(host=machine.address, port=machine.port, user=machine.user),)
 
     async def _silent(self, machine_id: str, error: MachineError, *, lost: bool) -> None:
-        await self.context.store.write(lambda tx: _not_heard(tx, machine_id, str(error), lost=lost))
+        machine = self.context.store.state.machines.get(machine_id)
+        if machine is not None and (machine.agent == "connected" or (lost and machine.state == "ready")):
+            await self.context.store.write(lambda tx: _not_heard(tx, machine_id, str(error), lost=lost))
 
     async def _host_key_changed(self, machine_id: str, error: HostKeyChanged) -> None:
         self._stopped.add(machine_id)
