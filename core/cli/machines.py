@@ -11,7 +11,7 @@ from core.cli import follow, objects
 from core.cli.hosts import show_hosts
 from core.cli.output import money, seconds
 from core.cli.session import Noun, Session, not_found, operation_id, pass_session
-from core.cli.workspaces import utilization
+from core.cli.workspaces import provider_of, utilization
 from core.client import EngineClient
 from core.domain import api
 from core.domain.machines import GONE
@@ -158,7 +158,7 @@ def _row(found: dict[str, Any]) -> list[Any]:
         found["state"],
         found["workspace"],
         f"{found['gpu_count']}x {found['gpu']}",
-        found["provider"],
+        provider_of(found),
         found.get("country") or found.get("region"),
         money(found.get("burn_usd_per_hour", found["usd_per_hour"])),
         money(found.get("cost_usd"), 2),

@@ -123,6 +123,8 @@ def _people(
     session.out.table(heads, [_row(o) for o in shown], empty="No offer fits.", spare=("VALUE", "RELIABLE", "$/GPU/H"))
     if len(shown) < len(found):
         session.out.say(f"{len(found) - len(shown)} more; narrow it, or --limit {len(found)}.", "dim")
+    if any(offer["source"].endswith(" lab") for offer in found):
+        session.out.note("Hosts and prices are the lab's: simulated.")
     for provider in providers:
         if not provider["ok"]:
             session.out.note(f"▲ {provider['provider']}: {provider['error'] or 'not read yet'}")

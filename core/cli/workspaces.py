@@ -81,7 +81,13 @@ def _row(found: dict[str, Any]) -> list[Any]:
     if found["state"] == "running" and primary.get("state") == "stopped":
         reason = f"{primary['id']} is stopped; its disk bills"
     price = money(found["usd_per_hour"])
-    return [found["name"], found["state"], gpu, primary.get("provider"), place, price, util, risk, reason]
+    return [found["name"], found["state"], gpu, provider_of(primary), place, price, util, risk, reason]
+
+
+def provider_of(machine: dict[str, Any]) -> str | None:
+    """The provider's name for people: what is simulated says so."""
+    name = machine.get("provider")
+    return f"{name} lab" if name and machine.get("simulated") else name
 
 
 def utilization(machine: dict[str, Any]) -> str | None:
@@ -105,7 +111,7 @@ def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
             ("machine", primary["id"]),
             ("its state", primary["state"]),
             ("gpu", f"{primary['gpu_count']}x {primary['gpu']}"),
-            ("provider", f"{primary['provider']} {primary['provider_id'] or ''}"),
+            ("provider", f"{provider_of(primary)} {primary['provider_id'] or ''}"),
             ("place", f"{primary['region']} {primary['country']}".strip() or None),
             ("cost so far", money(primary["cost_usd"])),
             ("ends", primary["expires_at"]),
