@@ -19,8 +19,7 @@ ELSEWHERE = re.compile(
         re.escape(place)
         for place in (
             "../" + "shared",
-            "/work/" + "main",
-            "/work/" + "shared",
+            str(ROOT) + "/",
             "/root/" + ".",
             "pypi" + ".org",
             "python" + "hosted",
